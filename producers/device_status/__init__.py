@@ -1,0 +1,43 @@
+"""Change the remembered status of Amazon Cognito devices.
+
+    from device_status import Producer
+
+    Producer().enqueue(user_pool_id=…, username=…, device_key=…, status="not_remembered")
+
+Everything a service needs to publish commands and follow them is here; the rest of the package is
+for the workers and the `device-status` command.
+"""
+
+from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
+from device_status.dead_letters import DeadLetter, DeadLetters
+from device_status.errors import (
+    DeviceStatusError,
+    InvalidCommandError,
+    LedgerUnavailableError,
+    PublishError,
+    SettingsError,
+)
+from device_status.outcomes import Record, State
+from device_status.producer import EnqueueReport, Producer, Refusal
+from device_status.settings import Settings, load_settings
+
+__all__ = [
+    "DeadLetter",
+    "DeadLetters",
+    "DeviceStatusCommand",
+    "DeviceStatusError",
+    "EnqueueReport",
+    "InvalidCommandError",
+    "Lane",
+    "LedgerUnavailableError",
+    "Producer",
+    "PublishError",
+    "Record",
+    "Refusal",
+    "Settings",
+    "SettingsError",
+    "State",
+    "Status",
+    "load_settings",
+    "parse_command",
+]

@@ -1,0 +1,162 @@
+"""The dead letters: what can't succeed as it stands, with the reason; list, show, redrive, purge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from device_status.command import DeviceStatusCommand, Lane
+from device_status.errors import DeviceStatusError
+from device_status.ledger import PREFIX, Ledger, from_ms, parse_stored
+from device_status.publisher import Publisher
+from device_status.scripts import ledger_errors
+from device_status.settings import Settings, load_settings
+
+_PAGE: Final = 500
+
+
+class NotRedrivableError(DeviceStatusError):
+    """This dead letter would end the same way again; the text says what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One dead letter: a command that can't succeed, or a message that is no command."""
+
+    id: str
+    error_code: str
+    error_message: str
+    request_id: str | None
+    attempts: int
+    first_at: datetime
+    """When the command was entered, or the message received."""
+    last_at: datetime
+    """When it became a dead letter."""
+    command_id: str | None
+    lane: Lane | None
+    command: DeviceStatusCommand | None
+    """None for a message that is no command."""
+    raw: str | None
+    """The message as received, where it is no command."""
+    queue: str | None
+    """The queue that such a message came from."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json` and exports; holds the username."""
+        fields = asdict(self)
+        fields["command"] = self.command.to_wire() if self.command else None
+        fields["first_at"] = self.first_at.isoformat()
+        fields["last_at"] = self.last_at.isoformat()
+        return fields
+
+
+class DeadLetters:
+    """What operators do with dead letters.
+
+    Parameters:
+        settings: default: from the environment.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        settings = settings or load_settings()
+        self._ledger = Ledger(settings.ledger, retention=settings.retention)
+        self._publisher = Publisher(settings.broker_url)
+
+    def list(self, *, error_code: str | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
+        """The dead letters, newest first, page by page in constant memory."""
+        found = 0
+        for letter_id in self._ids():
+            letter = self.show(letter_id)
+            if letter is None or error_code not in (None, letter.error_code):
+                continue
+            if limit is not None and found == limit:
+                return
+            found += 1
+            yield letter
+
+    def show(self, letter_id: str) -> DeadLetter | None:
+        """One dead letter, by its own id or by its command's id; None where there is none."""
+        with ledger_errors():
+            fields = self._ledger.redis.hgetall(f"{PREFIX}dead-letter:{letter_id}")
+            if not fields:
+                target = self._ledger.redis.get(f"{PREFIX}id:{letter_id}") or ""
+                name = target.removeprefix("dead-letter:").removeprefix("command:")
+                fields = self._ledger.redis.hgetall(f"{PREFIX}dead-letter:{name}") if name else {}
+        return _letter(fields) if fields else None
+
+    def count_by_error(self) -> dict[str, int]:
+        """How many there are of each error code, most first."""
+        with ledger_errors():
+            counts = self._ledger.redis.hgetall(f"{PREFIX}dead:by-error")
+        return dict(sorted(((code, int(n)) for code, n in counts.items()), key=lambda pair: -pair[1]))
+
+    def redrive(self, letter_id: str) -> str:
+        """Give a dead-lettered command another life, with a clean count of attempts.
+
+        Returns:
+            Its command id.
+
+        Raises:
+            KeyError: no such dead letter.
+            NotRedrivableError: it is no command, or its idempotency key belongs to another.
+            BrokerUnavailableError: it waits in the ledger now; the sweeper will publish it.
+        """
+        letter = self.show(letter_id)
+        result = self._ledger.scripts.run("redrive", [], letter.id if letter else letter_id)
+        match result:
+            case ["redriven", lane, command]:
+                self._publisher.publish([command], Lane(lane))
+                return str(json.loads(command)["command_id"])
+            case ["not_redrivable", "IdempotencyConflict"]:
+                raise NotRedrivableError(
+                    f"{letter_id}: another command holds its idempotency key; send it anew with another key"
+                )
+            case ["not_redrivable", code]:
+                raise NotRedrivableError(
+                    f"{letter_id}: is no valid command ({code}); correct it and send it anew"
+                )
+        raise KeyError(letter_id)
+
+    def purge(self, *, older_than: timedelta = timedelta(0)) -> int:
+        """Remove those that became dead letters at least `older_than` ago, for good; says how many."""
+        return purge(self._ledger, older_than)
+
+    def _ids(self) -> Iterator[str]:
+        start = 0
+        while True:
+            with ledger_errors():
+                page = self._ledger.redis.zrange(f"{PREFIX}dead", start, start + _PAGE - 1, desc=True)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            start += _PAGE
+
+
+def purge(ledger: Ledger, older_than: timedelta) -> int:
+    """See `DeadLetters.purge`; the sweeper calls it with the retention."""
+    removed = 0
+    while True:
+        some: int = ledger.scripts.run("purge", [], int(older_than.total_seconds() * 1000), _PAGE)
+        removed += some
+        if some < _PAGE:
+            return removed
+
+
+def _letter(fields: dict[str, str]) -> DeadLetter:
+    return DeadLetter(
+        id=fields["id"],
+        error_code=fields["error_code"],
+        error_message=fields["error_message"],
+        request_id=fields.get("request_id") or None,
+        attempts=int(fields["attempts"]),
+        first_at=from_ms(fields["first_at"]),
+        last_at=from_ms(fields["last_at"]),
+        command_id=fields.get("command_id"),
+        lane=Lane(fields["lane"]) if fields.get("lane") else None,
+        command=parse_stored(fields["command"]) if fields.get("command") else None,
+        raw=fields.get("raw"),
+        queue=fields.get("queue"),
+    )

@@ -1,0 +1,228 @@
+"""The ledger: the record in Redis of every command and its state. It is the truth.
+
+A Celery message is only a hint that can be made again. Every change of state is one Lua script (in
+`lua/`): atomic, on the server's clock, and where a claim ends, for its owner alone. The scripts build
+some of their keys themselves, so the ledger needs one primary and no Redis Cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pydantic import ValidationError
+
+from device_status.command import DeviceStatusCommand, Lane, microseconds
+from device_status.errors import DeviceStatusError
+from device_status.outcomes import (
+    Busy,
+    Claimed,
+    ClaimResult,
+    Conflict,
+    DeviceBusy,
+    Done,
+    Lost,
+    Record,
+    State,
+    Waiting,
+)
+from device_status.scripts import Scripts, connect, ledger_errors, source
+
+PREFIX: Final = "device-status:"
+LEASE: Final = 60.0
+"""Seconds that a claim holds: longer than slot wait, connect and read timeout together."""
+CLOCKS_RUN_AHEAD: Final = timedelta(minutes=5)
+"""How far ahead of the server's clock a command may be issued."""
+DEVICE_DELAY: Final = 1.0
+"""Seconds after which a command looks again whether its device is free."""
+
+
+class Ledger:
+    """Enter, claim, settle and look up commands. Safe to share among threads, and after a fork."""
+
+    def __init__(self, url: str, *, retention: timedelta = timedelta(days=7), lease: float = LEASE) -> None:
+        self.redis = connect(url)
+        self.retention_ms = int(retention.total_seconds() * 1000)
+        self._lease = lease
+        self.scripts = Scripts(self.redis, "device_status", prelude=source("device_status", "prelude"))
+
+    def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[State | Conflict | None]:
+        """Write an entry for each command that has none.
+
+        Returns:
+            For each command: None where it was entered; its state where the same command is known
+            already; `Conflict` where its idempotency key belongs to another and it is a dead letter now.
+        """
+        arguments = [
+            text
+            for command in commands
+            for text in (command.idempotency_key, command.command_id, command.fingerprint, as_json(command))
+        ]
+        entries = [command_key(command.idempotency_key) for command in commands]
+        results = self.scripts.run("enter", entries, lane, self.retention_ms, *arguments)
+        return [
+            None if result == "entered" else Conflict() if result == "conflict" else State(result)
+            for result in results
+        ]
+
+    def claim(self, command: DeviceStatusCommand, lane: Lane) -> ClaimResult:
+        """Lease the command and its device to a new owner; a command without an entry gets one, in `lane`."""
+        owner = secrets.token_hex(8)
+        asked_at = time.monotonic()
+        result = self.scripts.run(
+            "claim",
+            [command_key(command.idempotency_key), device_key(command)],
+            command.idempotency_key,
+            command.command_id,
+            command.fingerprint,
+            as_json(command),
+            lane,
+            command.order,
+            microseconds(command.issued_at) // 1000,
+            "" if command.expires_at is None else microseconds(command.expires_at) // 1000,
+            owner,
+            int(self._lease * 1000),
+            self.retention_ms,
+            int(CLOCKS_RUN_AHEAD.total_seconds() * 1000),
+            int(DEVICE_DELAY * 1000),
+        )
+        match result:
+            case ["claimed", attempts, age_ms]:
+                # Counted from before the question, the lease ends here before it ends on the server.
+                return Claimed(command, owner, int(attempts), int(age_ms) / 1000, asked_at + self._lease)
+            case ["done", outcome, error_code]:
+                return Done(State(outcome), error_code)
+            case ["busy"]:
+                return Busy()
+            case ["device_busy"]:
+                return DeviceBusy()
+            case ["conflict"]:
+                return Conflict()
+        raise DeviceStatusError(f"claim.lua answered {result!r}; are scripts of another version loaded?")
+
+    def succeed(self, claim: Claimed, request_id: str) -> Done | Lost:
+        """Settle: the call was made and accepted."""
+        settled = self._settle(claim, State.SUCCEEDED, attempt=True, request_id=request_id)
+        return Done(State.SUCCEEDED) if settled else Lost()
+
+    def dead_letter(
+        self, claim: Claimed, error_code: str, message: str, request_id: str = "", *, attempt: bool = True
+    ) -> Done | Lost:
+        """Settle: the command can't succeed as it stands."""
+        settled = self._settle(
+            claim, State.DEAD_LETTERED, attempt=attempt, error=(error_code, message), request_id=request_id
+        )
+        return Done(State.DEAD_LETTERED, error_code) if settled else Lost()
+
+    def retry(
+        self,
+        claim: Claimed,
+        due_in: float,
+        error_code: str,
+        message: str,
+        request_id: str = "",
+        *,
+        attempt: bool = False,
+    ) -> Waiting | Lost:
+        """Settle: try again in `due_in` seconds; `attempt` says whether this one counts."""
+        settled = self._settle(
+            claim,
+            State.RETRY_WAIT,
+            attempt=attempt,
+            due_in=due_in,
+            error=(error_code, message),
+            request_id=request_id,
+        )
+        return Waiting(error_code, due_in) if settled else Lost()
+
+    def lookup(self, command_id: str) -> Record | None:
+        """What is known of a command; None where nothing is, or no longer (see the retention)."""
+        with ledger_errors():
+            fields = self.redis.hgetall(command_key(command_id))
+            if not fields or fields["command_id"] != command_id:
+                target = self.redis.get(f"{PREFIX}id:{command_id}")
+                fields = self.redis.hgetall(PREFIX + target) if target else fields
+        return _record(fields) if fields else None
+
+    def open_count(self) -> dict[Lane, int]:
+        """Commands without an outcome, per lane."""
+        with ledger_errors():
+            return {
+                lane: self.redis.zcard(f"{PREFIX}open:{lane}") + self.redis.zcard(f"{PREFIX}queued:{lane}")
+                for lane in Lane
+            }
+
+    def _settle(
+        self,
+        claim: Claimed,
+        state: State,
+        *,
+        attempt: bool,
+        due_in: float = 0,
+        error: tuple[str, str] = ("", ""),
+        request_id: str = "",
+    ) -> bool:
+        command = claim.command
+        answer = self.scripts.run(
+            "settle",
+            [command_key(command.idempotency_key), device_key(command)],
+            command.idempotency_key,
+            claim.owner,
+            state,
+            command.order,
+            self.retention_ms,
+            int(attempt),
+            int(due_in * 1000),
+            *error,
+            request_id,
+        )
+        return bool(answer == "settled")
+
+
+def command_key(idempotency_key: str) -> str:
+    """Redis key of a command's entry."""
+    return f"{PREFIX}command:{idempotency_key}"
+
+
+def device_key(command: DeviceStatusCommand) -> str:
+    """Redis key of the command's device: its fence and its lease."""
+    return f"{PREFIX}device:{command.device_hash}"
+
+
+def as_json(command: DeviceStatusCommand) -> str:
+    """The command as it is kept and as it travels."""
+    return json.dumps(command.to_wire(), ensure_ascii=False, separators=(",", ":"))
+
+
+def parse_stored(text: str) -> DeviceStatusCommand | None:
+    """A command as the ledger holds it; None where another version of the contract wrote it."""
+    try:
+        return DeviceStatusCommand.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def from_ms(milliseconds: str | int) -> datetime:
+    """A time as the scripts write it."""
+    return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
+
+
+def _record(fields: dict[str, str]) -> Record:
+    # A dead letter that has no entry of its own (a conflict) carries no state.
+    finished_at = fields.get("finished_at") or fields.get("last_at")
+    return Record(
+        command_id=fields["command_id"],
+        state=State(fields.get("state", State.DEAD_LETTERED)),
+        lane=Lane(fields["lane"]),
+        attempts=int(fields["attempts"]),
+        entered_at=from_ms(fields.get("entered_at") or fields["first_at"]),
+        finished_at=from_ms(finished_at) if finished_at else None,
+        error_code=fields.get("error_code") or None,
+        error_message=fields.get("error_message") or None,
+        request_id=fields.get("request_id") or None,
+        command=parse_stored(fields["command"]),
+    )

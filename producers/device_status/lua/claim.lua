@@ -1,0 +1,61 @@
+-- Lease a command and its device to one owner, or say why not.
+-- KEYS: 1 command:<idempotency key>, 2 device:<hash>
+-- ARGV: idempotency key, command id, fingerprint, command as JSON, lane, order, issued at, expires at
+--       or '', owner, lease, retention, tolerance for clocks that run ahead, delay for a busy device
+-- Returns {'claimed', attempts, milliseconds since the first attempt or 0}; {'done', outcome, error code
+-- or ''}: it had or now has this outcome; {'busy'}: a live owner has it; {'device_busy'}: it waits for
+-- another command of its device; {'conflict'}: other content stands under its key.
+local entry, device = KEYS[1], KEYS[2]
+local key, command_id, fingerprint, command, lane, order = unpack(ARGV, 1, 6)
+local issued_at, expires_at, owner = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local lease, retention, ahead, device_delay = unpack(ARGV, 10, 13)
+lease, retention = tonumber(lease), tonumber(retention)
+local now = now_ms()
+
+if redis.call('EXISTS', entry) == 0 then
+  enter(entry, key, command_id, fingerprint, command, lane, now)
+  if command_id ~= key then alias(command_id, 'command:' .. key, retention) end
+end
+local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'attempts', 'error_code')
+local state, live = known[2], (tonumber(known[4]) or 0) > now
+if known[1] ~= fingerprint then
+  bury_conflict(key, command_id, fingerprint, command, lane, now, retention)
+  return {'conflict'}
+elseif state ~= 'queued' and state ~= 'retry_wait' and state ~= 'claimed' then
+  return {'done', state, known[6] or ''}
+elseif state == 'claimed' and live and known[3] ~= owner then
+  return {'busy'}
+end
+
+if expires_at and expires_at <= now then
+  finish(entry, key, 'expired', now, retention)
+  return {'done', 'expired', ''}
+elseif issued_at > now + tonumber(ahead) then
+  finish_dead(entry, key, 'IssuedInFuture', 'issued_at lies too far ahead of the clock', '', now, retention)
+  return {'done', 'dead_lettered', 'IssuedInFuture'}
+elseif issued_at < now - retention then
+  finish_dead(entry, key, 'TooOld', 'issued_at lies further back than the retention', '', now, retention)
+  return {'done', 'dead_lettered', 'TooOld'}
+end
+
+local holder = redis.call('HMGET', device, 'applied_at', 'owner', 'lease_until')
+if holder[1] and tonumber(order) < tonumber(holder[1]) then
+  finish(entry, key, 'superseded', now, retention)
+  return {'done', 'superseded', ''}
+elseif holder[2] and holder[2] ~= owner and (tonumber(holder[3]) or 0) > now then
+  wait_until(entry, key, now + tonumber(device_delay))
+  return {'device_busy'}
+end
+
+if state == 'claimed' and not live then
+  -- Its last owner died or hung with it: that was an attempt, or a command that kills workers would loop.
+  redis.call('HINCRBY', entry, 'attempts', 1)
+  redis.call('HSETNX', entry, 'first_attempt_at', known[4])
+end
+redis.call('HSET', entry, 'state', 'claimed', 'owner', owner, 'lease_until', now + lease)
+redis.call('HSET', device, 'owner', owner, 'lease_until', now + lease)
+if redis.call('PTTL', device) < 2 * lease then redis.call('PEXPIRE', device, 2 * lease) end
+close(entry, key)
+redis.call('ZADD', PREFIX .. 'open:' .. redis.call('HGET', entry, 'lane'), now + lease, key)
+local first = tonumber(redis.call('HGET', entry, 'first_attempt_at')) or now
+return {'claimed', tonumber(redis.call('HGET', entry, 'attempts')), now - first}

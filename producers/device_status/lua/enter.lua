@@ -1,0 +1,30 @@
+-- Enter commands, before their message is published. For producers.
+-- KEYS: the entries, command:<idempotency key>
+-- ARGV: lane, retention; then for each entry: idempotency key, command id, fingerprint, command as JSON
+-- Returns for each entry: 'entered'; or, where the key is known, its state; or 'conflict' where it
+-- stands for other content (that command is a dead letter now).
+local lane, retention = ARGV[1], tonumber(ARGV[2])
+local now = now_ms()
+local results = {}
+for i, entry in ipairs(KEYS) do
+  local key, command_id, fingerprint, command = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+  local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'lane')
+  if not known[1] then
+    enter(entry, key, command_id, fingerprint, command, lane, now)
+    results[i] = 'entered'
+  elseif known[1] ~= fingerprint then
+    bury_conflict(key, command_id, fingerprint, command, lane, now, retention)
+    results[i] = 'conflict'
+  else
+    if known[2] == 'queued' then
+      -- The caller publishes it again, behind all that is queued now.
+      redis.call('HSET', entry, 'queued_at', now)
+      redis.call('ZADD', PREFIX .. 'queued:' .. known[3], now, key)
+    end
+    results[i] = known[2]
+  end
+  if command_id ~= key and results[i] ~= 'conflict' then
+    alias(command_id, 'command:' .. key, retention)
+  end
+end
+return results

@@ -1,0 +1,91 @@
+-- Shared by every script of the ledger: ledger.py puts it in front of each.
+-- Times are milliseconds since 1970 on this server's clock; ranks of commands (`order`, the fence)
+-- exceed what Lua prints exactly, so they are compared as numbers but stored as the text they came as.
+local PREFIX = 'device-status:'
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Put a dead letter on record, once: the same id again changes nothing. `fields` as HSET takes them.
+-- It carries no expiry: purge.lua removes it and its count together.
+local function bury(id, error_code, now, fields)
+  local letter = PREFIX .. 'dead-letter:' .. id
+  if redis.call('EXISTS', letter) == 1 then
+    return
+  end
+  redis.call('HSET', letter, 'id', id, 'error_code', error_code, 'last_at', now, unpack(fields))
+  redis.call('ZADD', PREFIX .. 'dead', now, id)
+  redis.call('HINCRBY', PREFIX .. 'dead:by-error', error_code, 1)
+end
+
+-- Remove a dead letter and its count; the inverse of bury.
+local function exhume(id)
+  local letter = PREFIX .. 'dead-letter:' .. id
+  local error_code = redis.call('HGET', letter, 'error_code')
+  redis.call('DEL', letter)
+  redis.call('ZREM', PREFIX .. 'dead', id)
+  if error_code and redis.call('HINCRBY', PREFIX .. 'dead:by-error', error_code, -1) <= 0 then
+    redis.call('HDEL', PREFIX .. 'dead:by-error', error_code)
+  end
+end
+
+-- Take the entry out of both of its lane's sets.
+local function close(entry, key)
+  local lane = redis.call('HGET', entry, 'lane')
+  redis.call('ZREM', PREFIX .. 'open:' .. lane, key)
+  redis.call('ZREM', PREFIX .. 'queued:' .. lane, key)
+end
+
+-- Give the entry its outcome; from here on only a redrive by hand changes it.
+local function finish(entry, key, outcome, now, retention)
+  redis.call('HSET', entry, 'state', outcome, 'finished_at', now)
+  redis.call('HDEL', entry, 'lease_until')
+  redis.call('PEXPIRE', entry, retention)
+  close(entry, key)
+end
+
+-- The outcome `dead_lettered`, with its dead letter.
+local function finish_dead(entry, key, error_code, error_message, request_id, now, retention)
+  redis.call('HSET', entry, 'error_code', error_code, 'error_message', error_message, 'request_id', request_id)
+  local known = redis.call('HMGET', entry, 'command_id', 'command', 'lane', 'attempts', 'entered_at')
+  finish(entry, key, 'dead_lettered', now, retention)
+  bury(key, error_code, now, {
+    'kind', 'command', 'key', key, 'command_id', known[1], 'command', known[2], 'lane', known[3],
+    'attempts', known[4], 'first_at', known[5], 'error_message', error_message, 'request_id', request_id,
+  })
+end
+
+-- Back to waiting: the sweeper publishes it once `due` is past.
+local function wait_until(entry, key, due)
+  local lane = redis.call('HGET', entry, 'lane')
+  redis.call('HSET', entry, 'state', 'retry_wait')
+  redis.call('HDEL', entry, 'owner', 'lease_until')
+  redis.call('ZREM', PREFIX .. 'queued:' .. lane, key)
+  redis.call('ZADD', PREFIX .. 'open:' .. lane, due, key)
+end
+
+-- Write a new entry in the state `queued`.
+local function enter(entry, key, command_id, fingerprint, command, lane, now)
+  redis.call('HSET', entry, 'command_id', command_id, 'fingerprint', fingerprint, 'command', command,
+    'lane', lane, 'state', 'queued', 'attempts', 0, 'entered_at', now, 'queued_at', now)
+  redis.call('ZADD', PREFIX .. 'queued:' .. lane, now, key)
+end
+
+-- Let look-ups by command id find what stands under another name. A command is refused once it is
+-- older than the retention, so twice that outlives every entry.
+local function alias(command_id, target, retention)
+  redis.call('SET', PREFIX .. 'id:' .. command_id, target, 'NX', 'PX', 2 * retention)
+end
+
+-- A second command under a key that already stands for other content.
+local function bury_conflict(key, command_id, fingerprint, command, lane, now, retention)
+  local id = redis.sha1hex(key .. command_id .. fingerprint)
+  bury(id, 'IdempotencyConflict', now, {
+    'kind', 'command', 'key', key, 'command_id', command_id, 'command', command, 'lane', lane, 'attempts', 0,
+    'first_at', now, 'error_message', 'another command with other content holds this idempotency key',
+    'request_id', '',
+  })
+  alias(command_id, 'dead-letter:' .. id, retention)
+end

@@ -1,0 +1,39 @@
+-- Take what is due in one lane and make it `queued` again; the caller publishes it.
+-- ARGV: lane, most to take, 'lost before': commands queued earlier have no message any more (0: none known)
+-- Returns the commands as JSON.
+local open, queued = PREFIX .. 'open:' .. ARGV[1], PREFIX .. 'queued:' .. ARGV[1]
+local most, lost_before = tonumber(ARGV[2]), tonumber(ARGV[3])
+local now = now_ms()
+local commands = {}
+
+local function publish_again(entry, key)
+  redis.call('HSET', entry, 'queued_at', now)
+  redis.call('ZREM', open, key)
+  redis.call('ZADD', queued, now, key)
+  commands[#commands + 1] = redis.call('HGET', entry, 'command')
+end
+
+for _, key in ipairs(redis.call('ZRANGE', open, '-inf', now, 'BYSCORE', 'LIMIT', 0, most)) do
+  local entry = PREFIX .. 'command:' .. key
+  local known = redis.call('HMGET', entry, 'state', 'lease_until')
+  if known[1] == 'retry_wait' then
+    redis.call('HSET', entry, 'state', 'queued')
+    publish_again(entry, key)
+  elseif known[1] == 'claimed' then
+    -- It stays `claimed`, with its lease over: the next claim takes it and counts the attempt.
+    publish_again(entry, key)
+  else
+    redis.call('ZREM', open, key)
+  end
+end
+if lost_before > 0 then
+  for _, key in ipairs(redis.call('ZRANGE', queued, '-inf', '(' .. lost_before, 'BYSCORE', 'LIMIT', 0, most)) do
+    local entry = PREFIX .. 'command:' .. key
+    if redis.call('EXISTS', entry) == 1 then
+      publish_again(entry, key)
+    else
+      redis.call('ZREM', queued, key)
+    end
+  end
+end
+return commands

@@ -1,0 +1,180 @@
+"""Enqueue commands: write the ledger entry, publish the message, say what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from device_status.command import DeviceStatusCommand, Lane, parse_command
+from device_status.errors import InvalidCommandError, PublishError
+from device_status.ledger import Ledger, as_json
+from device_status.outcomes import Conflict, Record, State
+from device_status.publisher import (
+    MESSAGES_A_BATCH,
+    MOST_COMMANDS_A_MESSAGE,
+    BrokerUnavailableError,
+    Publisher,
+)
+from device_status.settings import Settings, load_settings
+
+Command = DeviceStatusCommand | Mapping[str, Any]
+
+_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A command of `enqueue_many` that was not accepted."""
+
+    index: int
+    """Its place in the iterable, from 0."""
+    reason: str
+    """What is wrong with it; holds neither username nor device key."""
+
+
+@dataclass(slots=True)
+class EnqueueReport:
+    """What `enqueue_many` did."""
+
+    accepted: int = 0
+    """Commands that the ledger holds and whose message is published, or that were known before."""
+    repeated: int = 0
+    """Those among the accepted that the ledger knew already."""
+    refused: list[Refusal] = field(default_factory=list)
+    """Empty where `on_refused` took them."""
+
+
+class Producer:
+    """Enqueue commands and look them up.
+
+    Safe to share among threads and after a fork; nothing is connected before the first call.
+
+    Parameters:
+        settings: default: from the environment.
+
+    Example:
+        >>> producer = Producer()
+        >>> command_id = producer.enqueue(
+        ...     user_pool_id="eu-west-1_Ab12Cd34E", username="ada",
+        ...     device_key="eu-west-1_6f1c2b3a-0000-4000-8000-000000000001", status="not_remembered",
+        ... )
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or load_settings()
+        self._ledger = Ledger(self.settings.ledger, retention=self.settings.retention)
+        self._publisher = Publisher(self.settings.broker_url)
+
+    def enqueue(
+        self,
+        command: Command | None = None,
+        /,
+        *,
+        lane: Lane | str = Lane.ROUTINE,
+        **fields: Any,
+    ) -> str:
+        """Enqueue one command, given whole or as its fields.
+
+        Returns:
+            The command id, once the ledger entry is written and the message published. A command
+            whose idempotency key belongs to other content is a dead letter at once (`lookup` says so).
+
+        Raises:
+            InvalidCommandError: the command breaks the contract.
+            LedgerUnavailableError: nothing was written; the call may be repeated.
+            PublishError: the broker did not confirm; the call may be repeated with the same command
+                (its id is in the error), without a second effect.
+        """
+        checked = _checked(fields if command is None else command)
+        self._enter_and_publish([checked], Lane(lane))
+        return checked.command_id
+
+    def enqueue_many(
+        self,
+        commands: Iterable[Command],
+        *,
+        lane: Lane | str = Lane.BULK,
+        on_refused: Callable[[Refusal], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> EnqueueReport:
+        """Enqueue any number of commands, in constant memory.
+
+        Parameters:
+            on_refused: called with each refusal instead of collecting them in the report.
+            on_progress: called after each batch with how many commands were looked at so far.
+
+        Raises:
+            LedgerUnavailableError, PublishError: as `enqueue`; `PublishError.report` says what was
+                done before. Repeating the call with the same commands has no second effect.
+        """
+        lane, report = Lane(lane), EnqueueReport()
+        refuse = on_refused or report.refused.append
+        numbered = enumerate(commands)
+        seen = 0
+        while batch := list(islice(numbered, _BATCH)):
+            good: list[tuple[int, DeviceStatusCommand]] = []
+            for index, command in batch:
+                try:
+                    good.append((index, _checked(command)))
+                except InvalidCommandError as error:
+                    refuse(Refusal(index, str(error)))
+            results = self._enter_and_publish([command for _, command in good], lane, report)
+            for (index, _), result in zip(good, results, strict=True):
+                if isinstance(result, Conflict):
+                    refuse(Refusal(index, "idempotency_key: belongs to a command with other content"))
+                else:
+                    report.accepted += 1
+                    report.repeated += result is not None
+            seen += len(batch)
+            if on_progress:
+                on_progress(seen)
+        return report
+
+    def lookup(self, command_id: str) -> Record | None:
+        """State and outcome of a command; None where nothing is known, or no longer (the retention)."""
+        return self._ledger.lookup(command_id)
+
+    async def aenqueue(
+        self, command: Command | None = None, /, *, lane: Lane | str = Lane.ROUTINE, **fields: Any
+    ) -> str:
+        """`enqueue`, without blocking the event loop."""
+        return await asyncio.to_thread(self.enqueue, command, lane=lane, **fields)
+
+    async def aenqueue_many(
+        self, commands: Iterable[Command], *, lane: Lane | str = Lane.BULK
+    ) -> EnqueueReport:
+        """`enqueue_many`, without blocking the event loop; `commands` is iterated in another thread."""
+        return await asyncio.to_thread(self.enqueue_many, commands, lane=lane)
+
+    async def alookup(self, command_id: str) -> Record | None:
+        """`lookup`, without blocking the event loop."""
+        return await asyncio.to_thread(self.lookup, command_id)
+
+    def _enter_and_publish(
+        self, commands: list[DeviceStatusCommand], lane: Lane, report: EnqueueReport | None = None
+    ) -> list[State | Conflict | None]:
+        results = self._ledger.enter(commands, lane) if commands else []
+        # What is past `queued` has been received; what is still `queued` may have lost its message.
+        waiting = [
+            command
+            for command, result in zip(commands, results, strict=True)
+            if result is None or result is State.QUEUED
+        ]
+        try:
+            if waiting:
+                self._publisher.publish([as_json(command) for command in waiting], lane)
+        except BrokerUnavailableError as error:
+            raise PublishError(
+                f"{error}; the ledger holds the command: repeat the call with the same command "
+                "(it has no second effect), or leave it to the sweeper",
+                [command.command_id for command in waiting],
+                report,
+            ) from error
+        return results
+
+
+def _checked(command: Command) -> DeviceStatusCommand:
+    return command if isinstance(command, DeviceStatusCommand) else parse_command(command)

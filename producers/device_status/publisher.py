@@ -1,0 +1,187 @@
+"""Puts commands on the broker's queues as Celery messages (protocol 2), with kombu alone.
+
+A service that publishes needs neither Celery nor its settings, and a Celery application of its own
+stays untouched: the connections here belong to this publisher.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import kombu
+import redis
+from kombu.exceptions import KombuError, OperationalError
+
+from device_status.command import Lane
+from device_status.settings import without_password
+
+APPLY: Final = "device_status.apply"
+APPLY_MANY: Final = "device_status.apply_many"
+MARK: Final = "device_status.mark"
+MOST_COMMANDS_A_MESSAGE: Final = 50
+"""One Celery message costs as much processor time as one AWS call, so commands travel together."""
+MOST_BYTES_A_MESSAGE: Final = 128 * 1024
+"""Half of what a worker accepts, since the envelope and base64 come on top."""
+MESSAGES_A_BATCH: Final = 20
+"""Messages sent in one round trip, where the transport can."""
+
+_CONNECTIONS: Final = 8
+_BROKER_ERRORS: Final = (OperationalError, KombuError, OSError, redis.RedisError)
+
+
+class BrokerUnavailableError(Exception):
+    """The broker can't be reached or did not confirm in time; the text holds no password."""
+
+
+class Publisher:
+    """Publish from any thread, and after a fork: each process has connections of its own."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._broker_url = broker_url
+        self._lock = threading.Lock()
+        self._pool: Any = None
+        self._pid = 0
+        self._inherited: list[Any] = []
+
+    def publish(self, commands: Sequence[str], lane: Lane) -> None:
+        """Publish commands, given as JSON texts: one alone as `apply`, more in chunks as `apply_many`.
+
+        Raises:
+            BrokerUnavailableError: some or all of them may not have been published.
+        """
+        self._send((_message(chunk), lane) for chunk in chunked(commands))
+
+    def publish_mark(self, lane: Lane, mark: int) -> None:
+        """Publish a mark: see lua/watermark.lua.
+
+        Raises:
+            BrokerUnavailableError: it may not have been published.
+        """
+        self._send([((MARK, json.dumps({"lane": lane, "mark": mark})), lane)])
+
+    def ping(self) -> None:
+        """Reach the broker.
+
+        Raises:
+            BrokerUnavailableError: with the reason.
+        """
+        with self._channel():
+            pass
+
+    def _send(self, messages: Iterable[tuple[tuple[str, str], Lane]]) -> None:
+        with self._channel() as channel:
+            producer = kombu.Producer(channel)
+            with producer.batch(MESSAGES_A_BATCH):
+                for (task, keyword_arguments), lane in messages:
+                    _publish_task(producer, task, keyword_arguments, lane)
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
+        try:
+            with self._connections().acquire(block=True, timeout=10) as connection:
+                # A connection that failed is not put back: leaving this block with an error replaces it.
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
+                yield connection.default_channel
+        except _BROKER_ERRORS as error:
+            reason = str(error) or repr(error.__cause__)
+            raise BrokerUnavailableError(
+                f"the broker {without_password(self._broker_url)} did not take the message "
+                f"({type(error).__name__}: {reason})"
+            ) from error
+
+    def _connections(self) -> Any:
+        with self._lock:
+            if self._pid != os.getpid():
+                # A child must neither use nor close the sockets that it shares with its parent.
+                self._inherited.append(self._pool)
+                self._pool = kombu.Connection(
+                    self._broker_url, transport_options=transport_options(self._broker_url)
+                ).Pool(_CONNECTIONS)
+                self._pid = os.getpid()
+            return self._pool
+
+
+def queue_name(lane: Lane) -> str:
+    """The Celery queue of a lane."""
+    return f"device-status.{lane}"
+
+
+def queue(lane: Lane, broker_url: str) -> kombu.Queue:
+    """The queue of a lane, as producers and workers declare it alike."""
+    arguments = {"x-queue-type": "quorum"} if broker_url.startswith("amqp") else None
+    return kombu.Queue(
+        queue_name(lane),
+        exchange=kombu.Exchange(""),
+        routing_key=queue_name(lane),
+        queue_arguments=arguments,
+        durable=True,
+    )
+
+
+def transport_options(broker_url: str) -> dict[str, Any]:
+    """Options with which no call on the broker waits for ever (kombu's default for Redis is no timeout)."""
+    if broker_url.startswith("amqp"):
+        return {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 10, "write_timeout": 10}
+    return {
+        "socket_timeout": 4,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+
+
+def chunked(commands: Iterable[str]) -> Iterator[list[str]]:
+    """Split into what one message may hold."""
+    chunk: list[str] = []
+    size = 0
+    for command in commands:
+        length = len(command.encode())
+        if chunk and (len(chunk) == MOST_COMMANDS_A_MESSAGE or size + length > MOST_BYTES_A_MESSAGE):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(command)
+        size += length
+    if chunk:
+        yield chunk
+
+
+def _message(chunk: list[str]) -> tuple[str, str]:
+    """Task name and keyword arguments as JSON; the commands are JSON already and are not parsed again."""
+    if len(chunk) == 1:
+        return APPLY, f'{{"command":{chunk[0]}}}'
+    return APPLY_MANY, f'{{"commands":[{",".join(chunk)}]}}'
+
+
+def _publish_task(producer: Any, task: str, keyword_arguments: str, lane: Lane) -> None:
+    task_id = str(uuid.uuid4())
+    producer.publish(
+        f'[[],{keyword_arguments},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]',
+        content_type="application/json",
+        content_encoding="utf-8",
+        exchange="",
+        routing_key=queue_name(lane),
+        delivery_mode=2,
+        correlation_id=task_id,
+        headers={
+            "lang": "py",
+            "task": task,
+            "id": task_id,
+            "root_id": task_id,
+            "parent_id": None,
+            "group": None,
+            "retries": 0,
+            "eta": None,
+            "expires": None,
+            "timelimit": [None, None],
+            "ignore_result": True,
+            # Celery would put the arguments here, and from here into logs: they hold personal data.
+            "argsrepr": "()",
+            "kwargsrepr": "{}",
+        },
+    )

@@ -1,0 +1,79 @@
+"""Loads the Lua scripts that stand beside it and calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from device_status.errors import LedgerUnavailableError
+
+CONNECT_TIMEOUT = 3.0
+"""Seconds to wait for a connection."""
+ANSWER_TIMEOUT = 4.0
+"""Seconds to wait for an answer, so that a server that hangs costs seconds, not for ever."""
+
+
+def connect(url: str) -> Any:
+    """A client whose every call ends within seconds; safe to share among threads and after a fork.
+
+    The protocol and the timeouts are set because redis-py's defaults changed with version 8. One
+    retry bridges a connection that the server closed while it was idle: every script of this
+    package may run twice in a row. Typed Any, since redis-py types its answers as every type that any
+    way of connecting may give.
+    """
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        protocol=2,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_timeout=ANSWER_TIMEOUT,
+        socket_keepalive=True,
+        health_check_interval=30,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, (redis.ConnectionError,)),
+    )
+
+
+@contextmanager
+def ledger_errors() -> Iterator[None]:
+    """Turn the client's errors into ours, in words that tell what to do."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
+        raise LedgerUnavailableError(
+            f"the ledger did not serve the call ({type(error).__name__}: {error}); "
+            "check DEVICE_STATUS_LEDGER_URL and the server, then repeat the call with the same command"
+        ) from error
+
+
+class Scripts:
+    """The scripts of one package folder, each run with `prelude` before it."""
+
+    def __init__(self, client: Any, package: str, prelude: str = "") -> None:
+        self._client = client
+        self._package = package
+        self._prelude = prelude
+
+    def run(self, name: str, keys: Sequence[str], *arguments: str | int | float) -> Any:
+        """Run `lua/<name>.lua`; the script's header says what it takes and returns.
+
+        Raises:
+            LedgerUnavailableError: the server can't be reached, does not answer or can't write.
+        """
+        with ledger_errors():
+            return self._script(name)(keys=keys, args=arguments)
+
+    @cache  # noqa: B019 - one instance lives as long as its process
+    def _script(self, name: str) -> Any:
+        return self._client.register_script(self._prelude + source(self._package, name))
+
+
+def source(package: str, name: str) -> str:
+    """The text of `lua/<name>.lua` in `package`."""
+    return files(package).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")

@@ -1,0 +1,125 @@
+"""Every setting, from the environment variables `DEVICE_STATUS_*`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from device_status.errors import SettingsError
+
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps")
+
+
+def _seconds_or_iso_8601(value: object) -> object:
+    """Environment variables are text, and pydantic takes a bare number of seconds only as a number."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds_or_iso_8601)]
+
+
+class Settings(BaseSettings):
+    """What the producers, the workers and the CLI read from the environment.
+
+    Build it with `load_settings()`, which turns a wrong value into one clear line.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="DEVICE_STATUS_",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    broker_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        repr=False,
+        description="Celery's broker: redis://, rediss://, sentinel:// or amqp://.",
+    )
+    ledger_url: str = Field(
+        "",
+        repr=False,
+        description="The Redis or Valkey that holds the state. Default: the broker's, where that is Redis.",
+    )
+    update_quota: float = Field(
+        25, gt=0, le=100_000, description="Requests a second for AdminUpdateDeviceStatus, per target."
+    )
+    read_quota: float = Field(
+        50,
+        gt=0,
+        le=100_000,
+        description="Requests a second for AdminListDevices and AdminGetDevice.",
+    )
+    concurrency: int = Field(16, ge=1, le=1_000, description="Threads of one worker process.")
+    retention: Duration = Field(
+        timedelta(days=7),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=3650),
+        description="How long outcomes and dead letters are kept: ISO 8601 (P7D) or seconds.",
+    )
+    max_attempts: int = Field(12, ge=1, description="Attempts after which a command is given up.")
+    max_age: Duration = Field(
+        timedelta(hours=24),
+        ge=timedelta(seconds=1),
+        description="Age since the first attempt at which a retried command is given up.",
+    )
+
+    def model_post_init(self, _context: Any) -> None:
+        """Check what one field alone can't show."""
+        if scheme(self.broker_url) not in _BROKER_SCHEMES:
+            raise SettingsError(
+                f"DEVICE_STATUS_BROKER_URL: the scheme is {scheme(self.broker_url)!r}; "
+                f"it must be one of {', '.join(_BROKER_SCHEMES)}"
+            )
+        if not self.ledger_url and scheme(self.broker_url) not in _REDIS_SCHEMES:
+            raise SettingsError(
+                "DEVICE_STATUS_LEDGER_URL: is not set, and the broker is no plain Redis that could hold the "
+                "ledger; set it to a redis:// or rediss:// URL"
+            )
+        if scheme(self.ledger) not in _REDIS_SCHEMES:
+            raise SettingsError(
+                f"DEVICE_STATUS_LEDGER_URL: the scheme is {scheme(self.ledger)!r}; "
+                f"it must be one of {', '.join(_REDIS_SCHEMES)}"
+            )
+
+    @cached_property
+    def ledger(self) -> str:
+        """URL of the Redis that holds the ledger."""
+        return self.ledger_url or self.broker_url
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; `overrides` win over it.
+
+    Raises:
+        SettingsError: names the variable, what is wrong with it and what it must be.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = (
+            f"DEVICE_STATUS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError("; ".join(problems)) from None
+
+
+def scheme(url: str) -> str:
+    """The part before `://`."""
+    return url.partition("://")[0] if "://" in url else ""
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown: credentials replaced, query dropped (a query may hold a password)."""
+    parts = urlsplit(url)
+    _, at, place = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{'***@' if at else ''}{place}{parts.path}"
