@@ -46,6 +46,7 @@ class Ledger:
 
     def __init__(self, url: str, *, retention: timedelta = timedelta(days=7), lease: float = LEASE) -> None:
         self.redis = connect(url)
+        self.retention = retention
         self.retention_ms = int(retention.total_seconds() * 1000)
         self._lease = lease
         self.scripts = Scripts(self.redis, "device_status", prelude=source("device_status", "prelude"))

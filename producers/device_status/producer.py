@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -89,7 +89,7 @@ class Producer:
                 (its id is in the error), without a second effect.
         """
         checked = _checked(fields if command is None else command)
-        self._enter_and_publish([checked], Lane(lane))
+        self._publish([checked], Lane(lane))
         return checked.command_id
 
     def enqueue_many(
@@ -121,7 +121,7 @@ class Producer:
                     good.append((index, _checked(command)))
                 except InvalidCommandError as error:
                     refuse(Refusal(index, str(error)))
-            results = self._enter_and_publish([command for _, command in good], lane, report)
+            results = self._publish([command for _, command in good], lane, report)
             for (index, _), result in zip(good, results, strict=True):
                 if isinstance(result, Conflict):
                     refuse(Refusal(index, "idempotency_key: belongs to a command with other content"))
@@ -153,27 +153,38 @@ class Producer:
         """`lookup`, without blocking the event loop."""
         return await asyncio.to_thread(self.lookup, command_id)
 
-    def _enter_and_publish(
+    def _publish(
         self, commands: list[DeviceStatusCommand], lane: Lane, report: EnqueueReport | None = None
     ) -> list[State | Conflict | None]:
-        results = self._ledger.enter(commands, lane) if commands else []
-        # What is past `queued` has been received; what is still `queued` may have lost its message.
-        waiting = [
-            command
-            for command, result in zip(commands, results, strict=True)
-            if result is None or result is State.QUEUED
-        ]
         try:
-            if waiting:
-                self._publisher.publish([as_json(command) for command in waiting], lane)
+            return enter_and_publish(self._ledger, self._publisher, commands, lane)
         except BrokerUnavailableError as error:
             raise PublishError(
                 f"{error}; the ledger holds the command: repeat the call with the same command "
                 "(it has no second effect), or leave it to the sweeper",
-                [command.command_id for command in waiting],
+                [command.command_id for command in commands],
                 report,
             ) from error
-        return results
+
+
+def enter_and_publish(
+    ledger: Ledger, publisher: Publisher, commands: Sequence[DeviceStatusCommand], lane: Lane
+) -> list[State | Conflict | None]:
+    """Enter commands and publish those that need a message; for each what `Ledger.enter` says.
+
+    Raises:
+        BrokerUnavailableError: they are entered, but some or all were not published.
+    """
+    results = ledger.enter(commands, lane) if commands else []
+    # What is past `queued` has been received; what is still `queued` may have lost its message.
+    waiting = [
+        as_json(command)
+        for command, result in zip(commands, results, strict=True)
+        if result is None or result is State.QUEUED
+    ]
+    if waiting:
+        publisher.publish(waiting, lane)
+    return results
 
 
 def _checked(command: Command) -> DeviceStatusCommand:

@@ -1,0 +1,98 @@
+"""The Celery app of the workers. Each setting says what happens without it.
+
+What is known of Celery's behaviour on Redis was seen on Celery 5.7 and kombu 5.7.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery import Celery, signals
+
+from device_status.command import Lane
+from device_status.errors import SettingsError
+from device_status.publisher import queue, transport_options
+from device_status_worker import process, transport
+from device_status_worker.redaction import quiet_libraries
+
+VISIBILITY_TIMEOUT = 120
+"""Seconds after which the Redis transport gives an unacknowledged message to another worker. Longer than
+a message may keep a thread (receive.py) and than a claim's lease; kombu's default is an hour."""
+
+try:
+    _settings = process.settings()
+except SettingsError as error:
+    sys.stderr.write(f"device-status: {error}\n")
+    raise SystemExit(3) from None
+
+_broker_url = _settings.broker_url
+_redis_options = {
+    "visibility_timeout": VISIBILITY_TIMEOUT,
+    # Seconds between two looks for messages of dead workers; kombu counts in polls by default.
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    # Without it, BRPOP asks the queues in a fixed order and a full one starves those behind it.
+    "queue_order_strategy": "round_robin",
+}
+
+app = Celery("device-status", include=["device_status_worker.tasks"], set_as_current=False)
+app.conf.update(
+    broker_url=_broker_url,
+    broker_transport_options=transport_options(_broker_url)
+    | ({} if _broker_url.startswith("amqp") else _redis_options),
+    # Celery gives up after 100 tries and the worker exits.
+    broker_connection_max_retries=None,
+    broker_connection_retry_on_startup=True,
+    # The work is waiting for answers. Prefork loses messages when its main process is killed, and gevent
+    # never restores them.
+    worker_pool="threads",
+    worker_concurrency=_settings.concurrency,
+    # A message that waits in a worker's memory is one that no idle worker can take; the first setting is
+    # for RabbitMQ, where the second does not exist.
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=not _broker_url.startswith("amqp"),
+    # Acknowledged first, a message dies with its worker.
+    task_acks_late=True,
+    # The ledger holds the command, so a task that fails by a bug is not delivered again for ever.
+    task_acks_on_failure_or_timeout=True,
+    task_reject_on_worker_lost=True,
+    # Results go to the ledger; a backend would hold each a second time.
+    task_ignore_result=True,
+    result_backend=None,
+    # One PUBLISH to the control channel shuts a worker down.
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+    # Celery's own rate limits count per process; the gate is the limit.
+    worker_disable_rate_limits=True,
+    # pickle and yaml run code that a message brings along.
+    accept_content=["json"],
+    task_serializer="json",
+    # Messages that are no task go to the dead letters instead of being deleted.
+    worker_consumer="device_status_worker.consumer:CheckedConsumer",
+    task_queues=[queue(lane, _broker_url) for lane in Lane],
+    task_default_queue=queue(Lane.ROUTINE, _broker_url).name,
+    task_default_exchange="",
+    # A mistyped -Q would make a queue that nobody publishes to.
+    task_create_missing_queues=False,
+    # Times in the log and in messages are UTC.
+    enable_utc=True,
+    # Repeated for every message and worth nothing: the receiver logs outcomes.
+    worker_redirect_stdouts=False,
+)
+transport.install(process.bury_envelope)
+
+
+@signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
+def _quiet_libraries(**_: Any) -> None:
+    quiet_libraries()
+
+
+@signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+def _start_sweeper(**_: Any) -> None:
+    process.sweeper().start()
+
+
+@signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+def _stop_waiting(**_: Any) -> None:
+    process.stop.set()

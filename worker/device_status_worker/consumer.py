@@ -1,0 +1,39 @@
+"""Celery's consumer, made to bury what is no message of ours before Celery sees it, on every broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker.consumer import Consumer
+
+from device_status.errors import LedgerUnavailableError
+from device_status_worker.intake import message_problem, plain_headers
+from device_status_worker.process import intake
+
+
+class CheckedConsumer(Consumer):  # type: ignore[misc]
+    """Named in the setting `worker_consumer`."""
+
+    def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Any], Any]:
+        """The function that takes each message of the broker."""
+        on_task_received = super().create_task_handler(*arguments, **options)
+
+        def on_message(message: Any) -> Any:
+            problem = message_problem(
+                message.headers, message.content_type, message.content_encoding, message.body
+            )
+            if problem is None:
+                message.headers = plain_headers(message.headers)
+                return on_task_received(message)
+            code, reason = problem
+            body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+            queue = str((message.delivery_info or {}).get("routing_key", ""))
+            try:
+                intake().bury(code, reason, body, queue, str(message.delivery_tag))
+            except LedgerUnavailableError as error:
+                # An error after which Celery reconnects; the message is not acknowledged and comes again.
+                raise ConnectionResetError("the ledger is away") from error
+            return message.ack_log_error(None, self.connection_errors)
+
+        return on_message

@@ -1,0 +1,74 @@
+"""What one worker process is made of, put together once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import cache
+
+from device_status.ledger import Ledger
+from device_status.publisher import Publisher
+from device_status.settings import Settings, load_settings
+from device_status_worker.cognito import Cognito
+from device_status_worker.gate import Gates
+from device_status_worker.handle import Worker
+from device_status_worker.intake import Intake, envelope_problem
+from device_status_worker.receive import Receiver
+from device_status_worker.redaction import Pseudonyms
+from device_status_worker.sweeper import Sweeper
+
+logger = logging.getLogger(__name__)
+
+stop = threading.Event()
+"""Set when the worker shuts down: waits end, and what is not begun is given back."""
+
+
+@cache
+def settings() -> Settings:
+    """The settings, read once."""
+    return load_settings()
+
+
+@cache
+def ledger() -> Ledger:
+    """The process's connection to the ledger."""
+    return Ledger(settings().ledger, retention=settings().retention)
+
+
+@cache
+def publisher() -> Publisher:
+    """The process's connection to the broker for publishing."""
+    return Publisher(settings().broker_url)
+
+
+@cache
+def intake() -> Intake:
+    """Where messages that are no command go."""
+    return Intake(ledger())
+
+
+@cache
+def receiver() -> Receiver:
+    """What the tasks hand their messages to."""
+    worker = Worker(
+        settings=settings(),
+        ledger=ledger(),
+        gates=Gates(ledger().redis, settings(), stop.wait),
+        cognito=Cognito(connections=settings().concurrency),
+    )
+    return Receiver(worker, intake(), publisher(), Pseudonyms(ledger()), stop)
+
+
+@cache
+def sweeper() -> Sweeper:
+    """The process's sweeper; of all processes one works at a time."""
+    return Sweeper(ledger(), publisher(), stop)
+
+
+def bury_envelope(raw: bytes, queue: str) -> bool:
+    """For `transport.install`."""
+    problem = envelope_problem(raw)
+    if problem is None:
+        return False
+    intake().bury("MalformedEnvelope", problem, raw, queue)
+    return True

@@ -1,0 +1,141 @@
+"""What a task does with the commands of one message: check each, handle each, within bounded time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from threading import Event, Lock
+from typing import Any, Final
+
+from device_status.command import DeviceStatusCommand, Lane
+from device_status.errors import LedgerUnavailableError
+from device_status.outcomes import Done, Waiting
+from device_status.producer import enter_and_publish
+from device_status.publisher import Publisher
+from device_status_worker.handle import Worker, handle
+from device_status_worker.intake import Intake
+from device_status_worker.redaction import Pseudonyms
+
+logger = logging.getLogger(__name__)
+
+BUDGET: Final = 15.0
+"""Seconds that one message may keep a thread; what is left of it then goes to the end of the queue. Far
+under the visibility timeout, so that the broker never takes a message for lost that is being worked on,
+and short, so that no lane waits long for a thread."""
+LEDGER_AWAY_DELAY: Final = 1.0
+"""Seconds between two looks at a ledger that does not answer."""
+
+
+class ShuttingDownError(Exception):
+    """The worker stops while the ledger is away: the message must go back to the broker."""
+
+
+class Receiver:
+    """Works on messages until `stop` is set."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        intake: Intake,
+        publisher: Publisher,
+        pseudonyms: Pseudonyms,
+        stop: Event,
+    ) -> None:
+        self._worker = worker
+        self._intake = intake
+        self._publisher = publisher
+        self._pseudonyms = pseudonyms
+        self._stop = stop
+        self._active = _Active()
+
+    def receive(self, fields: Sequence[Any], lane: Lane, message_id: str) -> None:
+        """Bring every command of a message as far as it comes.
+
+        Raises:
+            ShuttingDownError: the message was not worked through and must not be acknowledged.
+            BrokerUnavailableError: the rest could not be published again; the same holds.
+        """
+        rest = [
+            command
+            for index, each in enumerate(fields)
+            if (command := self._with_ledger(self._intake.accept, each, lane, f"{message_id}/{index}"))
+        ]
+        give_back_at = time.monotonic() + BUDGET
+        with self._active:
+            while rest:
+                self._handle(rest.pop(0), lane)
+                if self._stop.is_set() or time.monotonic() > give_back_at:
+                    keep = 0
+                elif self._active.count < self._worker.settings.concurrency:
+                    # A thread here has nothing to do: let it, or another process's, take half.
+                    keep = (len(rest) + 1) // 2
+                else:
+                    continue
+                rest, given = rest[:keep], rest[keep:]
+                self._with_ledger(enter_and_publish, self._worker.ledger, self._publisher, given, lane)
+
+    def _handle(self, command: DeviceStatusCommand, lane: Lane) -> None:
+        device = self._pseudonyms.of(command)
+        try:
+            handled = self._with_ledger(handle, command, lane, self._worker)
+        except ShuttingDownError:
+            raise
+        except Exception as error:
+            # The text of the error may hold the command's values; its type and place can't.
+            logger.error(  # noqa: TRY400
+                "command %s device %s: %s at %s; it is tried again when its lease is over",
+                command.command_id,
+                device,
+                type(error).__name__,
+                _place(error),
+            )
+            return
+        match handled:
+            case Done(outcome, error_code):
+                logger.info("command %s device %s: %s %s", command.command_id, device, outcome, error_code)
+            case Waiting(error_code, due_in):
+                level = logging.ERROR if error_code.startswith("GatePaused") else logging.INFO
+                logger.log(
+                    level,
+                    "command %s device %s: retry in %.1f s after %s",
+                    command.command_id,
+                    device,
+                    due_in,
+                    error_code,
+                )
+            case _:
+                logger.info("command %s device %s: %s", command.command_id, device, type(handled).__name__)
+
+    def _with_ledger(self, function: Any, *arguments: Any) -> Any:
+        """Call until the ledger answers: without it nothing can be done, and nothing may be dropped."""
+        while True:
+            try:
+                return function(*arguments)
+            except LedgerUnavailableError as error:
+                logger.error("waiting for the ledger: %s", error)  # noqa: TRY400
+                if self._stop.wait(LEDGER_AWAY_DELAY):
+                    raise ShuttingDownError from error
+
+
+class _Active:
+    """Counts the threads inside."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

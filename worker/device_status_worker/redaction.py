@@ -1,0 +1,62 @@
+"""Keeps personal data out of the logs: devices appear under a keyed hash, and libraries that log whole
+messages or requests are held above the level at which they do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+from typing import Final
+
+from device_status.command import DeviceStatusCommand
+from device_status.ledger import PREFIX, Ledger
+from device_status.scripts import ledger_errors
+
+_LOG_WHOLE_REQUESTS: Final = (
+    "amqp",
+    "boto3",
+    "botocore",
+    "celery.bootsteps",
+    "celery.concurrency",
+    "celery.pool",
+    "celery.utils",
+    "celery.worker.strategy",
+    "kombu",
+    "s3transfer",
+    "urllib3",
+)
+
+
+class Pseudonyms:
+    """Names for devices that tell two apart and no more, the same on every worker.
+
+    The key is made once and kept in the ledger: without it, nobody can try usernames against a log.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._key = b""
+
+    def of(self, command: DeviceStatusCommand) -> str:
+        """Sixteen hexadecimal digits; dashes while the ledger does not tell the key."""
+        try:
+            key = self._key or self._load()
+        except Exception:
+            return "-" * 16
+        return hmac.new(key, command.device_hash.encode(), hashlib.sha256).hexdigest()[:16]
+
+    def _load(self) -> bytes:
+        with ledger_errors():
+            name = f"{PREFIX}log-key"
+            self._ledger.redis.set(name, secrets.token_hex(32), nx=True)
+            self._key = self._ledger.redis.get(name).encode()
+        return self._key
+
+
+def quiet_libraries() -> None:
+    """Hold back what would log usernames and device keys at the level DEBUG."""
+    for name in _LOG_WHOLE_REQUESTS:
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logger.level, logging.INFO))
