@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -27,29 +27,46 @@ from device_status.outcomes import (
     Done,
     Lost,
     Record,
+    Repair,
     State,
     Waiting,
 )
-from device_status.scripts import Scripts, connect, ledger_errors, source
+from device_status.scripts import Patience, Scripts, connect, ledger_errors, no_patience, source
 
 PREFIX: Final = "device-status:"
 LEASE: Final = 60.0
 """Seconds that a claim holds: longer than slot wait, connect and read timeout together."""
 CLOCKS_RUN_AHEAD: Final = timedelta(minutes=5)
 """How far ahead of the server's clock a command may be issued."""
+LATE: Final = 30.0
+"""Seconds for which a request that got no answer may still take effect, behind a proxy or in a queue of
+the service. A newer command applied meanwhile is applied once more after them. Longer than a call."""
 DEVICE_DELAY: Final = 1.0
 """Seconds after which a command looks again whether its device is free."""
 
 
 class Ledger:
-    """Enter, claim, settle and look up commands. Safe to share among threads, and after a fork."""
+    """Enter, claim, settle and look up commands. Safe to share among threads, and after a fork.
 
-    def __init__(self, url: str, *, retention: timedelta = timedelta(days=7), lease: float = LEASE) -> None:
+    Parameters:
+        patience: what a change of state does while the server is away; default: raise at once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        retention: timedelta = timedelta(days=7),
+        lease: float = LEASE,
+        patience: Patience = no_patience,
+    ) -> None:
         self.redis = connect(url)
         self.retention = retention
         self.retention_ms = int(retention.total_seconds() * 1000)
         self._lease = lease
-        self.scripts = Scripts(self.redis, "device_status", prelude=source("device_status", "prelude"))
+        self.scripts = Scripts(
+            self.redis, "device_status", prelude=source("device_status", "prelude"), patience=patience
+        )
 
     def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[State | Conflict | None]:
         """Write an entry for each command that has none.
@@ -105,19 +122,34 @@ class Ledger:
                 return Conflict()
         raise DeviceStatusError(f"claim.lua answered {result!r}; are scripts of another version loaded?")
 
-    def succeed(self, claim: Claimed, request_id: str) -> Done | Lost:
-        """Settle: the call was made and accepted."""
-        settled = self._settle(claim, State.SUCCEEDED, attempt=True, request_id=request_id)
-        return Done(State.SUCCEEDED) if settled else Lost()
+    def succeed(self, claim: Claimed, request_id: str) -> Done | Waiting | Lost:
+        """Settle: the call was made and accepted; `Waiting` where it must be made once more (`LATE`)."""
+        answer = self._settle(claim, State.SUCCEEDED, attempt=True, request_id=request_id)
+        match answer:
+            case ["again", milliseconds]:
+                return Waiting("MayBeUndone", int(milliseconds) / 1000)
+        return Done(State.SUCCEEDED) if answer == ["settled"] else Lost()
 
     def dead_letter(
-        self, claim: Claimed, error_code: str, message: str, request_id: str = "", *, attempt: bool = True
+        self,
+        claim: Claimed,
+        error_code: str,
+        message: str,
+        request_id: str = "",
+        *,
+        attempt: bool = True,
+        unanswered: bool = False,
     ) -> Done | Lost:
         """Settle: the command can't succeed as it stands."""
-        settled = self._settle(
-            claim, State.DEAD_LETTERED, attempt=attempt, error=(error_code, message), request_id=request_id
+        answer = self._settle(
+            claim,
+            State.DEAD_LETTERED,
+            attempt=attempt,
+            error=(error_code, message),
+            request_id=request_id,
+            unanswered=unanswered,
         )
-        return Done(State.DEAD_LETTERED, error_code) if settled else Lost()
+        return Done(State.DEAD_LETTERED, error_code) if answer == ["settled"] else Lost()
 
     def retry(
         self,
@@ -128,17 +160,38 @@ class Ledger:
         request_id: str = "",
         *,
         attempt: bool = False,
+        unanswered: bool = False,
     ) -> Waiting | Lost:
-        """Settle: try again in `due_in` seconds; `attempt` says whether this one counts."""
-        settled = self._settle(
+        """Settle: try again in `due_in` seconds.
+
+        Parameters:
+            attempt: whether this one counts.
+            unanswered: a request left and no answer came: it may still take effect (`LATE`).
+        """
+        answer = self._settle(
             claim,
             State.RETRY_WAIT,
             attempt=attempt,
             due_in=due_in,
             error=(error_code, message),
             request_id=request_id,
+            unanswered=unanswered,
         )
-        return Waiting(error_code, due_in) if settled else Lost()
+        return Waiting(error_code, due_in) if answer == ["settled"] else Lost()
+
+    def repair(self, claim: Claimed) -> Repair | None:
+        """Call where a request left under a claim that turned out `Lost`.
+
+        Returns:
+            A command to publish, which applies the device's newest command once more, since that late
+            request may have undone it; None where nothing is to be repaired.
+        """
+        match self.scripts.run(
+            "late", [device_key(claim.command)], claim.command.order, claim.owner, int(LATE * 1000)
+        ):
+            case ["repair", lane, command]:
+                return Repair(command, Lane(lane))
+        return None
 
     def lookup(self, command_id: str) -> Record | None:
         """What is known of a command; None where nothing is, or no longer (see the retention)."""
@@ -166,9 +219,10 @@ class Ledger:
         due_in: float = 0,
         error: tuple[str, str] = ("", ""),
         request_id: str = "",
-    ) -> bool:
+        unanswered: bool = False,
+    ) -> list[Any]:
         command = claim.command
-        answer = self.scripts.run(
+        answer: list[Any] = self.scripts.run(
             "settle",
             [command_key(command.idempotency_key), device_key(command)],
             command.idempotency_key,
@@ -180,8 +234,9 @@ class Ledger:
             int(due_in * 1000),
             *error,
             request_id,
+            int(unanswered * LATE * 1000),
         )
-        return bool(answer == "settled")
+        return answer
 
 
 def command_key(idempotency_key: str) -> str:

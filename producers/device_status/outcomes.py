@@ -41,10 +41,9 @@ class Claimed:
     ends_at: float
     """When the lease is over, on this process's monotonic clock; no request may leave after it."""
 
-    @property
-    def is_live(self) -> bool:
-        """Whether the lease still holds."""
-        return time.monotonic() < self.ends_at
+    def lasts(self, seconds: float) -> bool:
+        """Whether the lease still holds for so long."""
+        return time.monotonic() + seconds < self.ends_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,15 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Lost:
     """The claim was over before it was settled: somebody else decides the command's outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A command that the ledger made itself."""
+
+    command: str
+    """As JSON; its entry is written."""
+    lane: Lane
 
 
 ClaimResult = Claimed | Done | Busy | DeviceBusy | Conflict

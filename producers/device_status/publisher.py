@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ MESSAGES_A_BATCH: Final = 20
 """Messages sent in one round trip, where the transport can."""
 
 _CONNECTIONS: Final = 8
+_QUICK: Final = 1.0
 _BROKER_ERRORS: Final = (OperationalError, KombuError, OSError, redis.RedisError)
 
 
@@ -55,7 +57,7 @@ class Publisher:
         Raises:
             BrokerUnavailableError: some or all of them may not have been published.
         """
-        self._send((_message(chunk), lane) for chunk in chunked(commands))
+        self._send([(_message(chunk), lane) for chunk in chunked(commands)])
 
     def publish_mark(self, lane: Lane, mark: int) -> None:
         """Publish a mark: see lua/watermark.lua.
@@ -74,7 +76,17 @@ class Publisher:
         with self._channel():
             pass
 
-    def _send(self, messages: Iterable[tuple[tuple[str, str], Lane]]) -> None:
+    def _send(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
+        began_at = time.monotonic()
+        try:
+            self._send_once(messages)
+        except BrokerUnavailableError:
+            if time.monotonic() - began_at > _QUICK:
+                raise
+            # A connection that died while it was idle fails at once; a second message does no harm.
+            self._send_once(messages)
+
+    def _send_once(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
         with self._channel() as channel:
             producer = kombu.Producer(channel)
             with producer.batch(MESSAGES_A_BATCH):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -52,13 +52,29 @@ def ledger_errors() -> Iterator[None]:
         ) from error
 
 
-class Scripts:
-    """The scripts of one package folder, each run with `prelude` before it."""
+Patience = Callable[[LedgerUnavailableError], None]
+"""Waits and returns where the call shall be made again, or raises."""
 
-    def __init__(self, client: Any, package: str, prelude: str = "") -> None:
+
+def no_patience(error: LedgerUnavailableError) -> None:
+    """Leave the error to the caller."""
+    raise error
+
+
+class Scripts:
+    """The scripts of one package folder, each run with `prelude` before it.
+
+    Parameters:
+        patience: what to do while the server is away; every script may run twice in a row.
+    """
+
+    def __init__(
+        self, client: Any, package: str, *, prelude: str = "", patience: Patience = no_patience
+    ) -> None:
         self._client = client
         self._package = package
         self._prelude = prelude
+        self._patience = patience
 
     def run(self, name: str, keys: Sequence[str], *arguments: str | int | float) -> Any:
         """Run `lua/<name>.lua`; the script's header says what it takes and returns.
@@ -66,8 +82,12 @@ class Scripts:
         Raises:
             LedgerUnavailableError: the server can't be reached, does not answer or can't write.
         """
-        with ledger_errors():
-            return self._script(name)(keys=keys, args=arguments)
+        while True:
+            try:
+                with ledger_errors():
+                    return self._script(name)(keys=keys, args=arguments)
+            except LedgerUnavailableError as error:
+                self._patience(error)
 
     @cache  # noqa: B019 - one instance lives as long as its process
     def _script(self, name: str) -> Any:

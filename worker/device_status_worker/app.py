@@ -89,7 +89,9 @@ def _quiet_libraries(**_: Any) -> None:
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
-def _start_sweeper(**_: Any) -> None:
+def _ready(sender: Any, **_: Any) -> None:
+    # The command line may have changed the number of threads.
+    process.receiver().threads = sender.pool.num_processes
     process.sweeper().start()
 
 

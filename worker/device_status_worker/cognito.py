@@ -24,6 +24,8 @@ CONNECT_TIMEOUT: Final = 3
 """Seconds; with the read timeout and the wait for a slot it stays well under a claim's lease."""
 READ_TIMEOUT: Final = 10
 """Seconds."""
+CALL_TIMEOUT: Final = CONNECT_TIMEOUT + READ_TIMEOUT
+"""Seconds that a claim must still last when its request leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Cognito:
         """Send one request for the claimed command, unless claim or slot are over when it would leave."""
         try:
             client = self._client(claim.command.region)
-            self._send_before.time = min(claim.ends_at, slot.send_before)
+            self._send_before.time = min(claim.ends_at - CALL_TIMEOUT, slot.send_before)
             return Succeeded(_send(client, claim.command))
         except _TooLateError:
             return NotSent()

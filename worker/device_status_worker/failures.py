@@ -11,6 +11,8 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,  # noqa: A004 - botocore's name for every failure to connect
+    ConnectTimeoutError,
+    EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
     InvalidRegionError,
@@ -19,6 +21,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
     TokenRetrievalError,
 )
 
@@ -93,6 +96,8 @@ class Failure:
     message: str
     """For the dead letter and the ledger, never for a log: AWS may repeat the request's values in it."""
     request_id: str
+    unanswered: bool = False
+    """Whether the request left, or may have left, and no answer came: it may still take effect."""
 
 
 def classify(error: Exception) -> Failure:
@@ -109,7 +114,8 @@ def classify(error: Exception) -> Failure:
     if isinstance(error, _THE_COMMANDS_FAULT):
         return Failure(Action.DEAD_LETTER, code, str(error), "")
     if isinstance(error, _THE_SERVICES_FAULT):
-        return Failure(Action.RETRY, code, str(error), "")
+        never_left = isinstance(error, ConnectTimeoutError | EndpointConnectionError | ProxyConnectionError)
+        return Failure(Action.RETRY, code, str(error), "", unanswered=not never_left)
     if isinstance(error, BotoCoreError):
         # Settings, profiles, credential processes: nothing that another command could do better.
         return Failure(Action.PAUSE, code, str(error), "")

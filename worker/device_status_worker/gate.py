@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from device_status.command import DeviceStatusCommand, Lane
 from device_status.ledger import PREFIX
-from device_status.scripts import Scripts
+from device_status.scripts import Patience, Scripts, no_patience
 from device_status.settings import Settings
 
 HEADROOM: Final = 0.02
@@ -65,6 +65,7 @@ class Gate:
     """One target's quota in one category.
 
     Parameters:
+        scripts: those of this package.
         target: name of the AWS account and Region.
         category: AWS's name of the quota, as `UserResourceUpdate`.
         quota: requests a second.
@@ -72,11 +73,11 @@ class Gate:
     """
 
     def __init__(
-        self, redis: Any, target: str, category: str, quota: float, wait: Callable[[float], bool]
+        self, scripts: Scripts, target: str, category: str, quota: float, wait: Callable[[float], bool]
     ) -> None:
         self._key = f"{PREFIX}gate:{target}:{category}"
         self._ceiling = quota * (1 - HEADROOM)
-        self._scripts = Scripts(redis, "device_status_worker")
+        self._scripts = scripts
         self._wait = wait
 
     def wait_for_slot(self, lane: Lane) -> Slot | NoSlot:
@@ -148,8 +149,14 @@ class Gates:
     documentation, "Quotas"), so that is what a gate stands for.
     """
 
-    def __init__(self, redis: Any, settings: Settings, wait: Callable[[float], bool]) -> None:
-        self._redis = redis
+    def __init__(
+        self,
+        redis: Any,
+        settings: Settings,
+        wait: Callable[[float], bool],
+        patience: Patience = no_patience,
+    ) -> None:
+        self._scripts = Scripts(redis, "device_status_worker", patience=patience)
         self._settings = settings
         self._wait = wait
         self._update: dict[str, Gate] = {}
@@ -160,7 +167,7 @@ class Gates:
         # Two threads may both make it: a gate has no state of its own.
         if region not in self._update:
             self._update[region] = Gate(
-                self._redis,
+                self._scripts,
                 f"default/{region}",
                 "UserResourceUpdate",
                 self._settings.update_quota,

@@ -13,6 +13,7 @@ from device_status_worker.cognito import Cognito
 from device_status_worker.gate import Gates
 from device_status_worker.handle import Worker
 from device_status_worker.intake import Intake, envelope_problem
+from device_status_worker.patience import patience_until
 from device_status_worker.receive import Receiver
 from device_status_worker.redaction import Pseudonyms
 from device_status_worker.sweeper import Sweeper
@@ -32,6 +33,12 @@ def settings() -> Settings:
 @cache
 def ledger() -> Ledger:
     """The process's connection to the ledger."""
+    return Ledger(settings().ledger, retention=settings().retention, patience=patience_until(stop))
+
+
+@cache
+def impatient_ledger() -> Ledger:
+    """The same for threads that must not wait: Celery's own, and the sweeper's."""
     return Ledger(settings().ledger, retention=settings().retention)
 
 
@@ -43,8 +50,8 @@ def publisher() -> Publisher:
 
 @cache
 def intake() -> Intake:
-    """Where messages that are no command go."""
-    return Intake(ledger())
+    """Where messages that Celery can't read go."""
+    return Intake(impatient_ledger())
 
 
 @cache
@@ -53,16 +60,17 @@ def receiver() -> Receiver:
     worker = Worker(
         settings=settings(),
         ledger=ledger(),
-        gates=Gates(ledger().redis, settings(), stop.wait),
+        gates=Gates(ledger().redis, settings(), stop.wait, patience_until(stop)),
         cognito=Cognito(connections=settings().concurrency),
+        publisher=publisher(),
     )
-    return Receiver(worker, intake(), publisher(), Pseudonyms(ledger()), stop)
+    return Receiver(worker, Intake(ledger()), Pseudonyms(ledger()), stop)
 
 
 @cache
 def sweeper() -> Sweeper:
     """The process's sweeper; of all processes one works at a time."""
-    return Sweeper(ledger(), publisher(), stop)
+    return Sweeper(impatient_ledger(), publisher(), stop)
 
 
 def bury_envelope(raw: bytes, queue: str) -> bool:

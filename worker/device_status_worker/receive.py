@@ -9,12 +9,11 @@ from threading import Event, Lock
 from typing import Any, Final
 
 from device_status.command import DeviceStatusCommand, Lane
-from device_status.errors import LedgerUnavailableError
 from device_status.outcomes import Done, Waiting
 from device_status.producer import enter_and_publish
-from device_status.publisher import Publisher
 from device_status_worker.handle import Worker, handle
 from device_status_worker.intake import Intake
+from device_status_worker.patience import ShuttingDownError
 from device_status_worker.redaction import Pseudonyms
 
 logger = logging.getLogger(__name__)
@@ -23,31 +22,28 @@ BUDGET: Final = 15.0
 """Seconds that one message may keep a thread; what is left of it then goes to the end of the queue. Far
 under the visibility timeout, so that the broker never takes a message for lost that is being worked on,
 and short, so that no lane waits long for a thread."""
-LEDGER_AWAY_DELAY: Final = 1.0
-"""Seconds between two looks at a ledger that does not answer."""
-
-
-class ShuttingDownError(Exception):
-    """The worker stops while the ledger is away: the message must go back to the broker."""
 
 
 class Receiver:
-    """Works on messages until `stop` is set."""
+    """Works on messages until `stop` is set.
+
+    Attributes:
+        threads: how many threads this process has for messages.
+    """
 
     def __init__(
         self,
         worker: Worker,
         intake: Intake,
-        publisher: Publisher,
         pseudonyms: Pseudonyms,
         stop: Event,
     ) -> None:
         self._worker = worker
         self._intake = intake
-        self._publisher = publisher
         self._pseudonyms = pseudonyms
         self._stop = stop
         self._active = _Active()
+        self.threads = worker.settings.concurrency
 
     def receive(self, fields: Sequence[Any], lane: Lane, message_id: str) -> None:
         """Bring every command of a message as far as it comes.
@@ -59,7 +55,7 @@ class Receiver:
         rest = [
             command
             for index, each in enumerate(fields)
-            if (command := self._with_ledger(self._intake.accept, each, lane, f"{message_id}/{index}"))
+            if (command := self._intake.accept(each, lane, f"{message_id}/{index}"))
         ]
         give_back_at = time.monotonic() + BUDGET
         with self._active:
@@ -67,18 +63,18 @@ class Receiver:
                 self._handle(rest.pop(0), lane)
                 if self._stop.is_set() or time.monotonic() > give_back_at:
                     keep = 0
-                elif self._active.count < self._worker.settings.concurrency:
+                elif self._active.count < self.threads:
                     # A thread here has nothing to do: let it, or another process's, take half.
                     keep = (len(rest) + 1) // 2
                 else:
                     continue
                 rest, given = rest[:keep], rest[keep:]
-                self._with_ledger(enter_and_publish, self._worker.ledger, self._publisher, given, lane)
+                enter_and_publish(self._worker.ledger, self._worker.publisher, given, lane)
 
     def _handle(self, command: DeviceStatusCommand, lane: Lane) -> None:
         device = self._pseudonyms.of(command)
         try:
-            handled = self._with_ledger(handle, command, lane, self._worker)
+            handled = handle(command, lane, self._worker)
         except ShuttingDownError:
             raise
         except Exception as error:
@@ -106,16 +102,6 @@ class Receiver:
                 )
             case _:
                 logger.info("command %s device %s: %s", command.command_id, device, type(handled).__name__)
-
-    def _with_ledger(self, function: Any, *arguments: Any) -> Any:
-        """Call until the ledger answers: without it nothing can be done, and nothing may be dropped."""
-        while True:
-            try:
-                return function(*arguments)
-            except LedgerUnavailableError as error:
-                logger.error("waiting for the ledger: %s", error)  # noqa: TRY400
-                if self._stop.wait(LEDGER_AWAY_DELAY):
-                    raise ShuttingDownError from error
 
 
 class _Active:

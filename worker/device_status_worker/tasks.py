@@ -9,8 +9,8 @@ from celery.exceptions import Reject
 from device_status.command import Lane
 from device_status.publisher import APPLY, APPLY_MANY, MARK, BrokerUnavailableError, queue_name
 from device_status_worker.app import app
+from device_status_worker.patience import ShuttingDownError
 from device_status_worker.process import receiver, sweeper
-from device_status_worker.receive import ShuttingDownError
 
 _LANES = {queue_name(lane): lane for lane in Lane}
 

@@ -27,7 +27,8 @@ elseif state == 'claimed' and live and known[3] ~= owner then
   return {'busy'}
 end
 
-if expires_at and expires_at <= now then
+-- One that was applied and waits to be applied again (see settle.lua) must not end as `expired`.
+if expires_at and expires_at <= now and known[6] ~= 'MayBeUndone' then
   finish(entry, key, 'expired', now, retention)
   return {'done', 'expired', ''}
 elseif issued_at > now + tonumber(ahead) then

@@ -66,11 +66,38 @@ local function wait_until(entry, key, due)
   redis.call('ZADD', PREFIX .. 'open:' .. lane, due, key)
 end
 
+-- Its message is published now, behind all that is queued.
+local function queue_again(entry, key, lane, now)
+  redis.call('HSET', entry, 'queued_at', now)
+  redis.call('ZREM', PREFIX .. 'open:' .. lane, key)
+  redis.call('ZADD', PREFIX .. 'queued:' .. lane, now, key)
+end
+
 -- Write a new entry in the state `queued`.
 local function enter(entry, key, command_id, fingerprint, command, lane, now)
   redis.call('HSET', entry, 'command_id', command_id, 'fingerprint', fingerprint, 'command', command,
     'lane', lane, 'state', 'queued', 'attempts', 0, 'entered_at', now, 'queued_at', now)
   redis.call('ZADD', PREFIX .. 'queued:' .. lane, now, key)
+end
+
+-- Let the device's fence rise to this order.
+local function raise_fence(device, order, key, retention)
+  local fence = redis.call('HGET', device, 'applied_at')
+  if not fence or tonumber(order) > tonumber(fence) then
+    redis.call('HSET', device, 'applied_at', order, 'applied_key', key)
+  end
+  -- Longer than any older command is still accepted, clocks that run ahead included.
+  redis.call('PEXPIRE', device, retention + 600000)
+end
+
+-- Until then a request of the command with this order may still take effect, after those that follow it.
+local function suspect(device, order, now, milliseconds)
+  local known = redis.call('HMGET', device, 'suspect_until', 'suspect_order')
+  local live = (tonumber(known[1]) or 0) > now
+  local orders = live and known[2] ~= order and 'several' or order
+  local deadline = math.max(now + milliseconds, live and tonumber(known[1]) or 0)
+  redis.call('HSET', device, 'suspect_until', deadline, 'suspect_order', orders)
+  if redis.call('PTTL', device) < deadline - now then redis.call('PEXPIRE', device, deadline - now) end
 end
 
 -- Let look-ups by command id find what stands under another name. A command is refused once it is

@@ -2,17 +2,18 @@
 -- KEYS: 1 command:<idempotency key>, 2 device:<hash>
 -- ARGV: idempotency key, owner, new state (succeeded, dead_lettered or retry_wait), order, retention,
 --       1 if this was an attempt else 0, milliseconds until due (retry_wait), error code, error message,
---       AWS request id
--- Returns 'settled', also when the same owner says it again; 'lost' where the claim is no longer its own.
+--       AWS request id, milliseconds for which a request without an answer may still take effect
+-- Returns {'settled'}, also when the same owner says it again; {'lost'} where the claim is no longer its
+-- own; {'again', milliseconds}: it succeeded, but a late request may undo it, so it is retried after that.
 local entry, device = KEYS[1], KEYS[2]
 local key, owner, state, order = unpack(ARGV, 1, 4)
 local retention, attempt, due_in = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local error_code, error_message, request_id = unpack(ARGV, 8, 10)
+local error_code, error_message, request_id, late = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
 local known = redis.call('HMGET', entry, 'state', 'owner', 'settled_by')
 if known[3] == owner then
-  return 'settled'  -- The reply to the first time was lost on its way.
+  return {'settled'}  -- The reply to the first time was lost on its way.
 elseif known[1] ~= 'claimed' or known[2] ~= owner then
-  return 'lost'
+  return {'lost'}
 end
 local now = now_ms()
 
@@ -24,21 +25,25 @@ end
 if redis.call('HGET', device, 'owner') == owner then
   redis.call('HDEL', device, 'owner', 'lease_until')
 end
+if late > 0 then
+  suspect(device, order, now, late)
+end
 
 if state == 'succeeded' then
   redis.call('HSET', entry, 'request_id', request_id)
   redis.call('HDEL', entry, 'error_code', 'error_message')
-  finish(entry, key, state, now, retention)
-  local fence = redis.call('HGET', device, 'applied_at')
-  if not fence or tonumber(order) > tonumber(fence) then
-    redis.call('HSET', device, 'applied_at', order)
+  raise_fence(device, order, key, retention)
+  local suspicion = redis.call('HMGET', device, 'suspect_until', 'suspect_order')
+  if (tonumber(suspicion[1]) or 0) > now and suspicion[2] ~= order then
+    redis.call('HSET', entry, 'error_code', 'MayBeUndone', 'error_message', 'a late request may undo it')
+    wait_until(entry, key, tonumber(suspicion[1]))
+    return {'again', suspicion[1] - now}
   end
-  -- Longer than any older command is still accepted, clocks that run ahead included.
-  redis.call('PEXPIRE', device, retention + 600000)
+  finish(entry, key, state, now, retention)
 elseif state == 'dead_lettered' then
   finish_dead(entry, key, error_code, error_message, request_id, now, retention)
 else
   redis.call('HSET', entry, 'error_code', error_code, 'error_message', error_message, 'request_id', request_id)
   wait_until(entry, key, now + due_in)
 end
-return 'settled'
+return {'settled'}

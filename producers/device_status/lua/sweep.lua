@@ -7,9 +7,7 @@ local now = now_ms()
 local commands = {}
 
 local function publish_again(entry, key)
-  redis.call('HSET', entry, 'queued_at', now)
-  redis.call('ZREM', open, key)
-  redis.call('ZADD', queued, now, key)
+  queue_again(entry, key, ARGV[1], now)
   commands[#commands + 1] = redis.call('HGET', entry, 'command')
 end
 

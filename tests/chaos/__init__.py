@@ -1,0 +1,1 @@
+"""Real servers, real workers, real kills: `python -m chaos --help`."""
