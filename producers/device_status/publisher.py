@@ -91,7 +91,7 @@ class Publisher:
             producer = kombu.Producer(channel)
             with producer.batch(MESSAGES_A_BATCH):
                 for (task, keyword_arguments), lane in messages:
-                    _publish_task(producer, task, keyword_arguments, lane)
+                    _publish_task(producer, task, keyword_arguments, queue(lane, self._broker_url))
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:
@@ -170,14 +170,16 @@ def _message(chunk: list[str]) -> tuple[str, str]:
     return APPLY_MANY, f'{{"commands":[{",".join(chunk)}]}}'
 
 
-def _publish_task(producer: Any, task: str, keyword_arguments: str, lane: Lane) -> None:
+def _publish_task(producer: Any, task: str, keyword_arguments: str, to: kombu.Queue) -> None:
     task_id = str(uuid.uuid4())
     producer.publish(
         f'[[],{keyword_arguments},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}]',
         content_type="application/json",
         content_encoding="utf-8",
         exchange="",
-        routing_key=queue_name(lane),
+        routing_key=to.name,
+        # RabbitMQ drops what goes to a queue that no worker has declared yet. Once a connection, no more.
+        declare=[to],
         delivery_mode=2,
         correlation_id=task_id,
         headers={

@@ -19,7 +19,7 @@ from chaos.workload import Workload, make
 from device_status import DeadLetters, LedgerUnavailableError, Producer, PublishError, State
 from device_status.command import DeviceStatusCommand, Lane
 from device_status.ledger import PREFIX, Ledger
-from device_status.publisher import queue_name
+from device_status.publisher import queue, queue_name
 
 RECOVERY = 60 + 1 + 120 + 30
 """Seconds after the last fault within which everything must have an outcome: lease, sweep, visibility
@@ -112,6 +112,7 @@ def _publish_raw(system: System, messages: Iterable[bytes]) -> None:
                 if system.rabbitmq:
                     with kombu.Connection(system.rabbitmq.url, connect_timeout=3) as connection:
                         channel = connection.default_channel
+                        queue(Lane.ROUTINE, system.rabbitmq.url)(channel).declare()
                         channel.basic_publish(
                             channel.prepare_message(message, content_type="application/json"),
                             routing_key=queue_name(Lane.ROUTINE),
