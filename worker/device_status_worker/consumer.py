@@ -40,8 +40,10 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
             code, reason = problem
             body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
             queue = str((message.delivery_info or {}).get("routing_key", ""))
+            # On Redis the tag travels with the message; RabbitMQ's is only a count of deliveries.
+            place = message.delivery_tag if isinstance(message.delivery_tag, str) else ""
             try:
-                intake().bury(code, reason, body, queue, str(message.delivery_tag))
+                intake().bury(code, reason, body, queue, place)
             except LedgerUnavailableError as error:
                 # An error after which Celery reconnects; the message is not acknowledged and comes again.
                 raise ConnectionResetError("the ledger is away") from error

@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 import logging
+import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -61,12 +62,17 @@ class Intake:
             return None
 
     def bury(self, code: str, reason: str, raw: bytes, queue: str, place: str = "") -> None:
-        """Put a message on record that can't become a command, once for each `place`.
+        """Put a message on record that can't become a command.
+
+        Parameters:
+            place: the same when the message is delivered again, so that it makes one dead letter; without
+                it each call makes one.
 
         Raises:
             LedgerUnavailableError: it is not on record; keep the message.
         """
-        letter_id = hashlib.sha256(place.encode() + raw).hexdigest()[:32]
+        place = place or str(uuid.uuid4())
+        letter_id = hashlib.sha256(b"\n".join([queue.encode(), place.encode(), raw])).hexdigest()[:32]
         kept = raw[:MOST_RAW].decode("utf-8", "backslashreplace")
         if len(raw) > MOST_RAW:
             reason = f"{reason} (the first {MOST_RAW} of its {len(raw)} bytes are kept)"
@@ -91,11 +97,6 @@ def envelope_problem(raw: bytes) -> str | None:
         return "headers: is missing or no object"
     if not isinstance(properties.get("delivery_tag"), str) or not properties["delivery_tag"]:
         return "properties.delivery_tag: is missing or no text"
-    delivery = properties.get("delivery_info")
-    if not isinstance(delivery, dict) or not all(
-        isinstance(delivery.get(name), str) for name in ("exchange", "routing_key")
-    ):
-        return "properties.delivery_info: needs the texts exchange and routing_key"
     if not isinstance(envelope.get("body"), str):
         return "body: is missing or no text"
     if properties.get("body_encoding") not in (None, "base64"):
@@ -167,4 +168,6 @@ def _body_problem(task: str, body: bytes) -> tuple[str, str] | None:
     expected = {name, "lane"} if task == MARK else {name}
     if set(keywords) != expected or not isinstance(keywords[name], kind):
         return "MalformedMessage", f"body: {task} takes one keyword argument, {name}: {kind.__name__}"
+    if task == MARK and keywords["lane"] not in list(Lane):
+        return "MalformedMessage", "body: the mark is of no lane"
     return None

@@ -40,7 +40,10 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
             queue = key.decode().rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
             if self._is_message(key, raw, queue):
-                self.connection._deliver(json.loads(raw), queue)
+                message = json.loads(raw)
+                # Where it really came from, whatever it says: there it goes back if its worker dies.
+                message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}
+                self.connection._deliver(message, queue)
             return True
         finally:
             self._in_poll = None
