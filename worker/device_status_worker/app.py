@@ -5,6 +5,7 @@ What is known of Celery's behaviour on Redis was seen on Celery 5.7 and kombu 5.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -12,9 +13,12 @@ from celery import Celery, signals
 
 from device_status.command import Lane
 from device_status.errors import SettingsError
+from device_status.health import ledger_warnings
 from device_status.publisher import queue, transport_options
 from device_status_worker import process, transport
 from device_status_worker.redaction import quiet_libraries
+
+logger = logging.getLogger(__name__)
 
 VISIBILITY_TIMEOUT = 120
 """Seconds after which the Redis transport gives an unacknowledged message to another worker. Longer than
@@ -93,6 +97,8 @@ def _ready(sender: Any, **_: Any) -> None:
     # The command line may have changed the number of threads.
     process.receiver().threads = sender.pool.num_processes
     process.sweeper().start()
+    for warning in ledger_warnings(process.impatient_ledger().redis):
+        logger.warning(warning)
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]

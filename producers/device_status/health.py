@@ -1,0 +1,57 @@
+"""What a Redis server must be set to so that it can be trusted with the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+
+def server_warnings(client: Any, *, name: str) -> list[str]:
+    """What is wrong with the settings of a Redis or Valkey, each with what to do about it.
+
+    Parameters:
+        client: as `scripts.connect` makes it.
+        name: what the server is here: `ledger` or `broker`.
+
+    Raises:
+        redis.RedisError: the server does not answer.
+    """
+    warnings = []
+    # INFO and not CONFIG: managed services forbid the latter.
+    memory, persistence = client.info("memory"), client.info("persistence")
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        warnings.append(
+            f"{name}: maxmemory-policy is {policy}: when memory runs out, commands vanish without a sign; "
+            "set it to noeviction"
+        )
+    if not persistence.get("aof_enabled"):
+        warnings.append(
+            f"{name}: the append-only file is off: what the server holds is lost when it restarts; "
+            "set appendonly yes"
+        )
+    elif persistence.get("aof_last_write_status", "ok") != "ok":
+        warnings.append(f"{name}: the append-only file could not be written last time; look at its disk")
+    return warnings
+
+
+def is_too_old(client: Any) -> str | None:
+    """The server's version where it is older than the scripts need (6.2), else None."""
+    version = str(client.info("server").get("redis_version", "0"))
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return version if (major, minor) < (6, 2) else None
+
+
+def ledger_warnings(client: Any) -> list[str]:
+    """As `server_warnings` for the ledger, and what else a worker should say when it starts.
+
+    Never raises: a worker waits for its ledger, it does not refuse to start.
+    """
+    try:
+        warnings = server_warnings(client, name="ledger")
+        if version := is_too_old(client):
+            warnings.append(f"ledger: is of version {version}; 6.2 or later is needed")
+    except redis.RedisError as error:
+        return [f"ledger: does not answer ({type(error).__name__}); the worker waits for it"]
+    return warnings
