@@ -1,0 +1,69 @@
+"""The command `device-status`: one module a noun; `output.py` is what they share."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from device_status.cli import dead_letters
+from device_status.cli.doctor import doctor
+from device_status.cli.importing import import_file
+from device_status.cli.output import EXIT_CODES, Exit, messages, one_line_errors
+from device_status.cli.send import send, show_status
+from device_status.cli.worker import worker
+
+app = typer.Typer(
+    help="Change the remembered status of Amazon Cognito devices.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    # Typer's own tracebacks show local variables, and those hold usernames.
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.command("send", epilog=EXIT_CODES)(send)
+app.command("import", epilog=EXIT_CODES)(import_file)
+app.command("status", epilog=EXIT_CODES)(show_status)
+app.command("worker", epilog=EXIT_CODES)(worker)
+app.command("doctor", epilog=EXIT_CODES)(doctor)
+app.add_typer(dead_letters.app, name="dead-letters", epilog=EXIT_CODES)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("device-status"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Change the remembered status of Amazon Cognito devices."""
+
+
+def main() -> None:
+    """Entry point: run a command, and turn what may go wrong into one line and an exit code."""
+    try:
+        with one_line_errors():
+            code = app(standalone_mode=False)
+    except typer.Exit as end:
+        code = end.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        messages.print("device-status: interrupted")
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:
+        # `| head` has seen enough. Python would complain once more while it closes standard output.
+        sys.stdout = None
+        code = Exit.OK
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's usage errors
+        if show is None:
+            raise
+        show()
+        code = getattr(error, "exit_code", Exit.USAGE)
+    sys.exit(code)

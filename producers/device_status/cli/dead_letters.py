@@ -1,0 +1,109 @@
+"""`device-status dead-letters …`: see what could not succeed, and decide about it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from device_status.cli.output import AsJson, Exit, fail, messages, print_fields, print_json, print_table
+from device_status.dead_letters import DeadLetters, NotRedrivableError
+
+app = typer.Typer(no_args_is_help=True, help="What could not succeed: list, show, redrive, purge.")
+
+ErrorCode = Annotated[str | None, typer.Option("--error", help="Only this error code.")]
+
+
+@app.command("list")
+def list_letters(
+    error: ErrorCode = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
+    by_error: Annotated[bool, typer.Option("--by-error", help="Count them by error code.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, the newest first."""
+    letters = DeadLetters()
+    counts = letters.count_by_error()
+    if by_error:
+        print_json(counts) if as_json else print_table(["error", "count"], list(counts.items()))
+        return
+    found = list(letters.list(error_code=error, limit=limit))
+    if as_json:
+        print_json([letter.to_dict() for letter in found])
+        return
+    print_table(
+        ["id", "error", "attempts", "last at", "lane or queue", "username", "message"],
+        [
+            (
+                letter.id,
+                letter.error_code,
+                letter.attempts,
+                letter.last_at.isoformat(timespec="seconds"),
+                letter.lane or letter.queue,
+                letter.command.username if letter.command else None,
+                letter.error_message,
+            )
+            for letter in found
+        ],
+    )
+    total = counts.get(error, 0) if error else sum(counts.values())
+    if total > len(found):
+        messages.print(f"{len(found)} of {total}; --limit shows more")
+
+
+@app.command()
+def show(letter_id: str, as_json: AsJson = False) -> None:
+    """Show one dead letter whole, by its id or its command's id."""
+    letter = DeadLetters().show(letter_id)
+    if letter is None:
+        fail(Exit.NOT_ALL, f"no dead letter {letter_id}")
+    fields = letter.to_dict()
+    print_json(fields) if as_json else print_fields(fields | (fields.pop("command") or {}))
+
+
+@app.command()
+def redrive(
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of dead letters or of their commands.")] = None,
+    error: ErrorCode = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead-lettered commands again, with a clean count of attempts."""
+    letters = DeadLetters()
+    if sum([bool(ids), bool(error), everything]) != 1:
+        fail(Exit.USAGE, "name dead letters, or give --error CODE, or --all")
+    # Taken first: a command that fails again at once would be listed, and redriven, for ever.
+    chosen = ids or [letter.id for letter in letters.list(error_code=error)]
+    redriven: list[str] = []
+    refused: dict[str, str] = {}
+    for letter_id in chosen:
+        try:
+            redriven.append(letters.redrive(letter_id))
+        except KeyError:
+            refused[letter_id] = f"no dead letter {letter_id}"
+        except NotRedrivableError as problem:
+            refused[letter_id] = str(problem)
+    if as_json:
+        print_json({"redriven": redriven, "refused": refused})
+    else:
+        print_table(["redriven", "refused"], [(len(redriven), len(refused))])
+        for reason in refused.values():
+            messages.print(reason, markup=False)
+    if refused:
+        raise typer.Exit(Exit.NOT_ALL)
+
+
+@app.command()
+def purge(
+    older_than: Annotated[float, typer.Option(min=0, help="Days; younger ones stay.")] = 0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove dead letters for good."""
+    letters = DeadLetters()
+    if not yes:
+        count = sum(letters.count_by_error().values())
+        typer.confirm(f"Remove up to {count} dead letters for good?", abort=True, err=True)
+    removed = letters.purge(older_than=timedelta(days=older_than))
+    print_json({"removed": removed}) if as_json else print_table(["removed"], [(removed,)])

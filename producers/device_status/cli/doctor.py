@@ -1,0 +1,143 @@
+"""`device-status doctor`: is everything there, set up safely, and allowed?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import redis
+import typer
+
+from device_status.cli.output import AsJson, Exit, print_json, print_table
+from device_status.health import is_too_old, server_warnings
+from device_status.publisher import BrokerUnavailableError, Publisher
+from device_status.scripts import connect
+from device_status.settings import Settings, load_settings, scheme, without_password
+
+_CLOCKS_APART: Final = 5.0
+_NOBODY: Final = "device-status-doctor-nobody"
+"""A user that does not exist, so that the request changes nothing."""
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    level: Level
+    finding: str
+    """With what to do about it."""
+
+
+def doctor(
+    user_pool_id: Annotated[
+        str | None,
+        typer.Option(help="Also ask AWS whether this pool's devices may be changed; changes nothing."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check broker, ledger and AWS, and say what to do; exit code 1 with warnings, 4 with errors."""
+    settings = load_settings()
+    findings = [
+        *_checked("ledger", lambda: _ledger(settings)),
+        *_checked("broker", lambda: _broker(settings)),
+        *_checked("AWS", lambda: _aws(user_pool_id)),
+    ]
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        print_table(["check", "level", "finding"], [(f.check, f.level, f.finding) for f in findings])
+    levels = {finding.level for finding in findings}
+    if Level.ERROR in levels:
+        raise typer.Exit(Exit.UNAVAILABLE)
+    if Level.WARNING in levels:
+        raise typer.Exit(Exit.NOT_ALL)
+
+
+def _checked(check: str, run: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from run()
+    except (redis.RedisError, BrokerUnavailableError) as error:
+        yield Finding(check, Level.ERROR, f"{error}; check the URL, and that the server runs")
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    client = connect(settings.ledger)
+    client.ping()
+    yield Finding("ledger", Level.OK, f"{without_password(settings.ledger)} answers")
+    if version := is_too_old(client):
+        yield Finding("ledger", Level.ERROR, f"is of version {version}; 6.2 or later is needed")
+    seconds, microseconds = client.time()
+    apart = abs(seconds + microseconds / 1e6 - time.time())
+    if apart > _CLOCKS_APART:
+        yield Finding(
+            "ledger", Level.WARNING, f"its clock and this machine's are {apart:.0f} s apart; set up time sync"
+        )
+    for warning in server_warnings(client, name="ledger"):
+        yield Finding("ledger", Level.WARNING, warning)
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    Publisher(settings.broker_url).ping()
+    yield Finding("broker", Level.OK, f"{without_password(settings.broker_url)} answers")
+    is_redis = scheme(settings.broker_url) in ("redis", "rediss")
+    if is_redis and settings.broker_url != settings.ledger:
+        for warning in server_warnings(connect(settings.broker_url), name="broker"):
+            yield Finding("broker", Level.WARNING, warning)
+
+
+def _aws(user_pool_id: str | None) -> Iterator[Finding]:
+    try:
+        import boto3  # noqa: PLC0415 - an extra that producers don't install
+        from botocore.config import Config  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    except ModuleNotFoundError:
+        yield Finding("AWS", Level.OK, "not checked: boto3 belongs to device-status[worker]")
+        return
+    config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
+    region = user_pool_id.partition("_")[0] if user_pool_id else os.environ.get("AWS_REGION")
+    try:
+        session = boto3.session.Session(region_name=region)
+        if session.get_credentials() is None:
+            yield Finding("AWS", Level.ERROR, "no credentials; set AWS_PROFILE or give the host a role")
+            return
+        if user_pool_id is None:
+            identity = session.client("sts", config=config, region_name=session.region_name or "us-east-1")
+            account = identity.get_caller_identity()["Account"]
+            yield Finding("AWS", Level.OK, f"account {account}; --user-pool-id checks permission")
+            return
+        session.client("cognito-idp", config=config).admin_update_device_status(
+            UserPoolId=user_pool_id,
+            Username=_NOBODY,
+            DeviceKey=f"{region}_00000000-0000-4000-8000-000000000000",
+            DeviceRememberedStatus="not_remembered",
+        )
+        yield Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed")
+    except ClientError as error:
+        yield _answer(error.response)
+    except BotoCoreError as error:
+        yield Finding("AWS", Level.ERROR, f"{error}; check network, Region and credentials")
+
+
+def _answer(response: Any) -> Finding:
+    code = response.get("Error", {}).get("Code", "")
+    message = response.get("Error", {}).get("Message", "")
+    if code == "UserNotFoundException":
+        return Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed for this pool")
+    if code == "ResourceNotFoundException":
+        return Finding("AWS", Level.ERROR, f"{message}; check --user-pool-id and the account")
+    if "AccessDenied" in code:
+        return Finding("AWS", Level.ERROR, "not allowed; grant cognito-idp:AdminUpdateDeviceStatus")
+    return Finding("AWS", Level.WARNING, f"answered {code}: {message}")
