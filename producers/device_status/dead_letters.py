@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from device_status.command import DeviceStatusCommand, Lane
-from device_status.errors import DeviceStatusError
+from device_status.errors import DeviceStatusError, PublishError
 from device_status.ledger import PREFIX, Ledger, from_ms, parse_stored
-from device_status.publisher import Publisher
+from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.scripts import ledger_errors
 from device_status.settings import Settings, load_settings
 
@@ -102,14 +102,19 @@ class DeadLetters:
         Raises:
             KeyError: no such dead letter.
             NotRedrivableError: it is no command, or its idempotency key belongs to another.
-            BrokerUnavailableError: it waits in the ledger now; the sweeper will publish it.
+            PublishError: it waits in the ledger now; the sweeper will publish it.
         """
         letter = self.show(letter_id)
         result = self._ledger.scripts.run("redrive", [], letter.id if letter else letter_id)
         match result:
             case ["redriven", lane, command]:
-                self._publisher.publish([command], Lane(lane))
-                return str(json.loads(command)["command_id"])
+                command_id = str(json.loads(command)["command_id"])
+                try:
+                    self._publisher.publish([command], Lane(lane))
+                except BrokerUnavailableError as error:
+                    text = f"{error}; {command_id} waits in the ledger, and the sweeper will publish it"
+                    raise PublishError(text, [command_id]) from error
+                return command_id
             case ["not_redrivable", "IdempotencyConflict"]:
                 raise NotRedrivableError(
                     f"{letter_id}: another command holds its idempotency key; send it anew with another key"
@@ -125,14 +130,28 @@ class DeadLetters:
         return purge(self._ledger, older_than)
 
     def _ids(self) -> Iterator[str]:
-        start = 0
+        # By time and not by rank: ranks shift while the caller redrives what is listed.
+        latest: str | float = "+inf"
+        seen: set[str] = set()
         while True:
             with ledger_errors():
-                page = self._ledger.redis.zrange(f"{PREFIX}dead", start, start + _PAGE - 1, desc=True)
-            yield from page
-            if len(page) < _PAGE:
+                page = self._ledger.redis.zrange(
+                    f"{PREFIX}dead",
+                    latest,
+                    "-inf",
+                    desc=True,
+                    byscore=True,
+                    offset=0,
+                    num=_PAGE + len(seen),
+                    withscores=True,
+                )
+            fresh = [(letter_id, at) for letter_id, at in page if letter_id not in seen]
+            if not fresh:
                 return
-            start += _PAGE
+            yield from (letter_id for letter_id, _ in fresh)
+            oldest = fresh[-1][1]
+            seen = {letter_id for letter_id, at in page if at == oldest}
+            latest = oldest
 
 
 def purge(ledger: Ledger, older_than: timedelta) -> int:

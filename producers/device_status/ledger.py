@@ -120,6 +120,8 @@ class Ledger:
                 return DeviceBusy()
             case ["conflict"]:
                 return Conflict()
+            case ["known_as", stored]:
+                return self.claim(DeviceStatusCommand.model_validate_json(stored), lane)
         raise DeviceStatusError(f"claim.lua answered {result!r}; are scripts of another version loaded?")
 
     def succeed(self, claim: Claimed, request_id: str) -> Done | Waiting | Lost:

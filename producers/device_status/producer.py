@@ -88,6 +88,8 @@ class Producer:
             PublishError: the broker did not confirm; the call may be repeated with the same command
                 (its id is in the error), without a second effect.
         """
+        if command is not None and fields:
+            raise TypeError("enqueue takes a command, or its fields, not both")
         checked = _checked(fields if command is None else command)
         self._publish([checked], Lane(lane))
         return checked.command_id

@@ -20,6 +20,7 @@ import redis
 from kombu.exceptions import KombuError, OperationalError
 
 from device_status.command import Lane
+from device_status.errors import DeviceStatusError
 from device_status.settings import without_password
 
 APPLY: Final = "device_status.apply"
@@ -37,7 +38,7 @@ _QUICK: Final = 1.0
 _BROKER_ERRORS: Final = (OperationalError, KombuError, OSError, redis.RedisError)
 
 
-class BrokerUnavailableError(Exception):
+class BrokerUnavailableError(DeviceStatusError):
     """The broker can't be reached or did not confirm in time; the text holds no password."""
 
 

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
 
     def model_post_init(self, _context: Any) -> None:
         """Check what one field alone can't show."""
+        for name, url in (("BROKER_URL", self.broker_url), ("LEDGER_URL", self.ledger_url)):
+            if problem := _unreadable(url):
+                raise SettingsError(f"DEVICE_STATUS_{name}: {problem}")
         if scheme(self.broker_url) not in _BROKER_SCHEMES:
             raise SettingsError(
                 f"DEVICE_STATUS_BROKER_URL: the scheme is {scheme(self.broker_url)!r}; "
@@ -119,7 +122,26 @@ def scheme(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown: credentials replaced, query dropped (a query may hold a password)."""
-    parts = urlsplit(url)
-    _, at, place = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{'***@' if at else ''}{place}{parts.path}"
+    """`url` as it may be shown: credentials replaced, query dropped (a query may hold a password).
+
+    Works on what is no proper URL as well, since that is when URLs are shown.
+    """
+    shown = []
+    for one in url.split(";"):
+        name, separator, rest = one.partition("://")
+        _, at, place = rest.rpartition("@")
+        shown.append(f"{name}{separator}{'***@' if at else ''}{place.partition('?')[0].partition('#')[0]}")
+    return ";".join(shown)
+
+
+def _unreadable(url: str) -> str | None:
+    """Why `url` can't be read, or None. Several may stand in a row, for Sentinel and RabbitMQ."""
+    for one in url.split(";"):
+        try:
+            parts = urlsplit(one)
+            _ = parts.port
+        except ValueError:
+            return "is no proper URL"
+        if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
+            return "is no proper URL: percent-encode / ? # [ ] @ in its password"
+    return None

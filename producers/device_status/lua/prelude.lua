@@ -42,6 +42,9 @@ end
 local function finish(entry, key, outcome, now, retention)
   redis.call('HSET', entry, 'state', outcome, 'finished_at', now)
   redis.call('HDEL', entry, 'lease_until')
+  if outcome ~= 'dead_lettered' then
+    redis.call('HDEL', entry, 'error_code', 'error_message')  -- Of attempts that failed before.
+  end
   redis.call('PEXPIRE', entry, retention)
   close(entry, key)
 end
@@ -49,11 +52,11 @@ end
 -- The outcome `dead_lettered`, with its dead letter.
 local function finish_dead(entry, key, error_code, error_message, request_id, now, retention)
   redis.call('HSET', entry, 'error_code', error_code, 'error_message', error_message, 'request_id', request_id)
-  local known = redis.call('HMGET', entry, 'command_id', 'command', 'lane', 'attempts', 'entered_at')
+  local known = redis.call('HMGET', entry, 'command_id', 'command', 'lane', 'attempts', 'entered_at', 'fingerprint')
   finish(entry, key, 'dead_lettered', now, retention)
   bury(key, error_code, now, {
     'kind', 'command', 'key', key, 'command_id', known[1], 'command', known[2], 'lane', known[3],
-    'attempts', known[4], 'first_at', known[5], 'error_message', error_message, 'request_id', request_id,
+    'attempts', known[4], 'first_at', known[5], 'fingerprint', known[6], 'error_message', error_message, 'request_id', request_id,
   })
 end
 

@@ -3,35 +3,32 @@
 -- ARGV: idempotency key, owner, new state (succeeded, dead_lettered or retry_wait), order, retention,
 --       1 if this was an attempt else 0, milliseconds until due (retry_wait), error code, error message,
 --       AWS request id, milliseconds for which a request without an answer may still take effect
--- Returns {'settled'}, also when the same owner says it again; {'lost'} where the claim is no longer its
--- own; {'again', milliseconds}: it succeeded, but a late request may undo it, so it is retried after that.
+-- Returns {'settled'}, also when the same owner says it again; {'lost'} where the claim went to
+-- another; {'again', milliseconds}: it succeeded, but a late request may undo it, so it is retried after that.
 local entry, device = KEYS[1], KEYS[2]
 local key, owner, state, order = unpack(ARGV, 1, 4)
 local retention, attempt, due_in = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local now = now_ms()
 local error_code, error_message, request_id, late = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
 local known = redis.call('HMGET', entry, 'state', 'owner', 'settled_by')
 if known[3] == owner then
   return {'settled'}  -- The reply to the first time was lost on its way.
-elseif known[1] ~= 'claimed' or known[2] ~= owner then
-  return {'lost'}
+elseif known[1] ~= 'claimed' or known[2] ~= owner or redis.call('HGET', device, 'owner') ~= owner then
+  return {'lost'}  -- The lease ran out, and the command or its device went to another.
 end
-local now = now_ms()
 
 redis.call('HSET', entry, 'settled_by', owner)
 if attempt == 1 then
   redis.call('HINCRBY', entry, 'attempts', 1)
   redis.call('HSETNX', entry, 'first_attempt_at', now)
 end
-if redis.call('HGET', device, 'owner') == owner then
-  redis.call('HDEL', device, 'owner', 'lease_until')
-end
+redis.call('HDEL', device, 'owner', 'lease_until')
 if late > 0 then
   suspect(device, order, now, late)
 end
 
 if state == 'succeeded' then
   redis.call('HSET', entry, 'request_id', request_id)
-  redis.call('HDEL', entry, 'error_code', 'error_message')
   raise_fence(device, order, key, retention)
   local suspicion = redis.call('HMGET', device, 'suspect_until', 'suspect_order')
   if (tonumber(suspicion[1]) or 0) > now and suspicion[2] ~= order then
