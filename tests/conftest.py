@@ -1,0 +1,55 @@
+"""Fixtures that every test may use. Real servers, no stand-ins for our own code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from device_status import Producer, Settings, load_settings
+from device_status.ledger import Ledger
+from support.servers import Valkey, start_valkey
+
+# Here and not in a fixture: modules of the worker read the environment when they are imported.
+for _name in [name for name in os.environ if name.startswith(("DEVICE_STATUS_", "AWS_"))]:
+    del os.environ[_name]
+
+# How long one example takes says nothing on a busy machine, so there is no deadline.
+hypothesis.settings.register_profile("suite", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    """The one server of the session; tests that stop or freeze a server start their own."""
+    with start_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(valkey: Valkey) -> str:
+    """URL of the session's server, emptied."""
+    valkey.flush()
+    return valkey.url
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    """Broker and ledger are the session's server; the rest is as by default."""
+    return load_settings(broker_url=redis_url)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    """A ledger on the session's server."""
+    ledger = Ledger(settings.ledger, retention=settings.retention)
+    yield ledger
+    ledger.redis.close()
+
+
+@pytest.fixture
+def producer(settings: Settings) -> Producer:
+    """A producer on the session's server."""
+    return Producer(settings)
