@@ -27,6 +27,7 @@ from device_status.ledger import (
     LEASE,
     PREFIX,
     Ledger,
+    as_json,
     command_key,
     device_key,
     parse_stored,
@@ -153,6 +154,8 @@ class Model:
         if place.fence is not None and command.order < place.fence:
             return self._finish(entry, State.SUPERSEDED)
         if place.owner and place.lease_until > now:
+            # A lease that ran out counts, whoever has the device now.
+            entry.attempts += entry.state is State.CLAIMED
             self.wait(entry)
             return DeviceBusy()
         return Claimed
@@ -181,12 +184,13 @@ class Model:
             return "repeated"
         if entry is None or entry.state is not State.CLAIMED or entry.owner != claim.owner:
             return "lost"
+        holder, order = self.device(entry.command), entry.command.order
+        if holder.owner != claim.owner:
+            return "lost"
         entry.settled_by = claim.owner
         entry.attempts += attempt
         entry.error_code = error_code
-        holder, order = self.device(entry.command), entry.command.order
-        if holder.owner == claim.owner:
-            holder.owner, holder.lease_until = "", 0
+        holder.owner, holder.lease_until = "", 0
         if unanswered:
             holder.suspect(order, now)
         if state is State.DEAD_LETTERED:
@@ -337,10 +341,6 @@ class LedgerMachine(RuleBasedStateMachine):
             return result
         if isinstance(result, DeviceBusy):
             entry.due = (before + int(DEVICE_DELAY * 1000), after + int(DEVICE_DELAY * 1000))
-            # Whether a lease that ran out counts here as well is a promise of its own, below.
-            attempts = int(self.redis.hget(command_key(key), "attempts"))
-            assert 0 <= attempts - entry.attempts <= 1
-            entry.attempts = attempts
         if isinstance(result, Done) and result.outcome in {State.EXPIRED, State.SUPERSEDED}:
             # Whether an earlier error is told with it is a promise of its own, below.
             assert isinstance(expected, Done)
@@ -434,6 +434,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         let_time_pass(self.redis, seconds)
         self.model.pass_time(seconds * 1000)
+        for device_hash, holder in self.model.devices.items():
+            if not self.redis.exists(f"{PREFIX}device:{device_hash}"):
+                assert holder.lease_until <= server_ms(self.redis), "a leased device was forgotten"
+                holder.owner = ""
 
     @rule(lane=lanes)
     def sweep(self, lane: Lane) -> None:
@@ -557,6 +561,13 @@ def state_of(ledger: Ledger, command: DeviceStatusCommand) -> State:
     return record.state
 
 
+def expire(ledger: Ledger, command: DeviceStatusCommand) -> DeviceStatusCommand:
+    """Let the command be one whose `expires_at` has passed since it was entered."""
+    expired = command.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
+    ledger.redis.hset(command_key(command.idempotency_key), "command", as_json(expired))
+    return expired
+
+
 class TestNoCall:
     """Commands that end without a call."""
 
@@ -670,16 +681,10 @@ class TestSameKey:
     def test_a_repeat_gets_the_same_answer_as_the_first(
         self, ledger: Ledger, claim: ClaimOne, outcome: State
     ) -> None:
-        issued_at = datetime.now(UTC) - timedelta(minutes=1)
-        soon = datetime.now(UTC) + timedelta(seconds=3)
-        command = make_command(
-            issued_at=issued_at, expires_at=soon if outcome is State.EXPIRED else None, idempotency_key="one"
-        )
+        command = make_command(issued_at=datetime.now(UTC) - timedelta(minutes=1), idempotency_key="one")
         ledger.retry(claim(command), 0, "InternalErrorException", "why", attempt=True)
         if outcome is State.EXPIRED:
-            command = make_command(
-                issued_at=issued_at, expires_at=issued_at + timedelta(seconds=1), idempotency_key="one"
-            )
+            command = expire(ledger, command)
         else:
             ledger.succeed(claim(make_command(idempotency_key="two")), "r")
         first = ledger.claim(command, Lane.ROUTINE)
@@ -913,11 +918,9 @@ class TestLateRequests:
         self, ledger: Ledger, claim: ClaimOne
     ) -> None:
         older, newer = self.commands()
-        soon = datetime.now(UTC) + timedelta(milliseconds=300)
-        newer = newer.model_copy(update={"expires_at": soon})
         ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, unanswered=True)
         assert isinstance(ledger.succeed(claim(newer), "r"), Waiting)
-        newer = newer.model_copy(update={"expires_at": datetime.now(UTC) - timedelta(seconds=1)})
+        newer = expire(ledger, newer)
         let_time_pass(ledger.redis, LATE + 1)
         assert ledger.succeed(claim(newer), "r") == Done(State.SUCCEEDED)
 
