@@ -89,6 +89,9 @@ class Ledger:
 
     def claim(self, command: DeviceStatusCommand, lane: Lane) -> ClaimResult:
         """Lease the command and its device to a new owner; a command without an entry gets one, in `lane`."""
+        return self._claim(command, as_json(command), lane)
+
+    def _claim(self, command: DeviceStatusCommand, text: str, lane: Lane) -> ClaimResult:
         owner = secrets.token_hex(8)
         asked_at = time.monotonic()
         result = self.scripts.run(
@@ -97,7 +100,7 @@ class Ledger:
             command.idempotency_key,
             command.command_id,
             command.fingerprint,
-            as_json(command),
+            text,
             lane,
             command.order,
             microseconds(command.issued_at) // 1000,
@@ -121,7 +124,8 @@ class Ledger:
             case ["conflict"]:
                 return Conflict()
             case ["known_as", stored]:
-                return self.claim(DeviceStatusCommand.model_validate_json(stored), lane)
+                # As the text that it is kept as: the scripts write JSON in another way than we do.
+                return self._claim(DeviceStatusCommand.model_validate_json(stored), stored, lane)
         raise DeviceStatusError(f"claim.lua answered {result!r}; are scripts of another version loaded?")
 
     def succeed(self, claim: Claimed, request_id: str) -> Done | Waiting | Lost:

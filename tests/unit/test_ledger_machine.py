@@ -151,18 +151,16 @@ class Model:
             return self._finish(entry, State.EXPIRED)
         if command.idempotency_key in {"future", "old"}:
             return self._die(entry, {"future": "IssuedInFuture", "old": "TooOld"}[command.idempotency_key])
+        # A lease that ran out counts, whatever became of the device since.
+        entry.attempts += entry.state is State.CLAIMED
         if place.fence is not None and command.order < place.fence:
             return self._finish(entry, State.SUPERSEDED)
         if place.owner and place.lease_until > now:
-            # A lease that ran out counts, whoever has the device now.
-            entry.attempts += entry.state is State.CLAIMED
             self.wait(entry)
             return DeviceBusy()
         return Claimed
 
     def claimed(self, entry: Entry, owner: str, lease_until: int) -> None:
-        if entry.state is State.CLAIMED:
-            entry.attempts += 1
         entry.state, entry.place, entry.owner, entry.lease_until = State.CLAIMED, "open", owner, lease_until
         entry.due = (lease_until, lease_until)
         holder = self.device(entry.command)
