@@ -12,11 +12,14 @@ from device_status.command import DeviceStatusCommand, Lane, Status, parse_comma
 from device_status.dead_letters import DeadLetter, DeadLetters
 from device_status.errors import (
     DeviceStatusError,
+    IncidentError,
     InvalidCommandError,
     LedgerUnavailableError,
     PublishError,
     SettingsError,
 )
+from device_status.incident import Progress, Verification
+from device_status.incidents import Incidents
 from device_status.outcomes import Record, State
 from device_status.producer import EnqueueReport, Producer, Refusal
 from device_status.settings import Settings, load_settings
@@ -27,10 +30,13 @@ __all__ = [
     "DeviceStatusCommand",
     "DeviceStatusError",
     "EnqueueReport",
+    "IncidentError",
+    "Incidents",
     "InvalidCommandError",
     "Lane",
     "LedgerUnavailableError",
     "Producer",
+    "Progress",
     "PublishError",
     "Record",
     "Refusal",
@@ -38,6 +44,7 @@ __all__ = [
     "SettingsError",
     "State",
     "Status",
+    "Verification",
     "load_settings",
     "parse_command",
 ]

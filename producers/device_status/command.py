@@ -155,7 +155,7 @@ class DeviceStatusCommand(BaseModel):
     @property
     def region(self) -> str:
         """The AWS Region that the pool lives in."""
-        return self.user_pool_id.partition("_")[0]
+        return region_of(self.user_pool_id)
 
     @property
     def fingerprint(self) -> str:
@@ -165,7 +165,7 @@ class DeviceStatusCommand(BaseModel):
     @property
     def device_hash(self) -> str:
         """SHA-256 over pool, username and device key: which device it is about."""
-        return _sha256(self.user_pool_id, self.username, self.device_key)
+        return device_hash(self.user_pool_id, self.username, self.device_key)
 
     @property
     def order(self) -> int:
@@ -199,6 +199,16 @@ def explain(error: ValidationError) -> str:
         # Says only that another field, already named, was wrong.
         if problem["type"] != "default_factory_not_called"
     )
+
+
+def region_of(user_pool_id: str) -> str:
+    """The AWS Region that a pool lives in."""
+    return user_pool_id.partition("_")[0]
+
+
+def device_hash(user_pool_id: str, username: str, device_key: str) -> str:
+    """SHA-256 over what names a device."""
+    return _sha256(user_pool_id, username, device_key)
 
 
 def microseconds(instant: datetime) -> int:

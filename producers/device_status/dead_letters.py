@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -24,7 +24,8 @@ class NotRedrivableError(DeviceStatusError):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One dead letter: a command that can't succeed, or a message that is no command."""
+    """One dead letter: a command that can't succeed, a message that is no command, or a user of an
+    incident whose devices can't be listed."""
 
     id: str
     error_code: str
@@ -38,11 +39,15 @@ class DeadLetter:
     command_id: str | None
     lane: Lane | None
     command: DeviceStatusCommand | None
-    """None for a message that is no command."""
+    """None for what is no command."""
     raw: str | None
     """The message as received, where it is no command."""
     queue: str | None
     """The queue that such a message came from."""
+    incident_id: str | None = None
+    """The incident that a command or user belongs to."""
+    username: str | None = field(default=None, repr=False)
+    """Personal data: of the command, or the user whose devices can't be listed."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json` and exports; holds the username."""
@@ -94,14 +99,16 @@ class DeadLetters:
         return dict(sorted(((code, int(n)) for code, n in counts.items()), key=lambda pair: -pair[1]))
 
     def redrive(self, letter_id: str) -> str:
-        """Give a dead-lettered command another life, with a clean count of attempts.
+        """Give a dead-lettered command another life, with a clean count of attempts; a user of an
+        incident has his devices listed again.
 
         Returns:
-            Its command id.
+            Its command id; for a user the id of the dead letter.
 
         Raises:
             KeyError: no such dead letter.
-            NotRedrivableError: it is no command, or its idempotency key belongs to another.
+            NotRedrivableError: it is no command, its idempotency key belongs to another, or its incident
+                is not running.
             PublishError: it waits in the ledger now; the sweeper will publish it.
         """
         letter = self.show(letter_id)
@@ -115,6 +122,10 @@ class DeadLetters:
                     text = f"{error}; {command_id} waits in the ledger, and the sweeper will publish it"
                     raise PublishError(text, [command_id]) from error
                 return command_id
+            case ["listed_again"]:
+                return letter_id
+            case ["not_redrivable", "IncidentOver"]:
+                raise NotRedrivableError(f"{letter_id}: its incident is paused, cancelled or over")
             case ["not_redrivable", "IdempotencyConflict"]:
                 raise NotRedrivableError(
                     f"{letter_id}: another command holds its idempotency key; send it anew with another key"
@@ -165,6 +176,7 @@ def purge(ledger: Ledger, older_than: timedelta) -> int:
 
 
 def _letter(fields: dict[str, str]) -> DeadLetter:
+    command = parse_stored(fields["command"]) if fields.get("command") else None
     return DeadLetter(
         id=fields["id"],
         error_code=fields["error_code"],
@@ -175,7 +187,9 @@ def _letter(fields: dict[str, str]) -> DeadLetter:
         last_at=from_ms(fields["last_at"]),
         command_id=fields.get("command_id"),
         lane=Lane(fields["lane"]) if fields.get("lane") else None,
-        command=parse_stored(fields["command"]) if fields.get("command") else None,
+        command=command,
         raw=fields.get("raw"),
         queue=fields.get("queue"),
+        incident_id=fields.get("incident") or (command.incident_id if command else None),
+        username=command.username if command else fields.get("username"),
     )

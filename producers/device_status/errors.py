@@ -42,3 +42,7 @@ class PublishError(DeviceStatusError):
         super().__init__(text)
         self.command_ids = command_ids
         self.report = report
+
+
+class IncidentError(DeviceStatusError):
+    """An incident is not as this call needs it: unknown, over, or opened for something else."""

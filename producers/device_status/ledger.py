@@ -25,6 +25,7 @@ from device_status.outcomes import (
     Conflict,
     DeviceBusy,
     Done,
+    Held,
     Lost,
     Record,
     Repair,
@@ -64,9 +65,8 @@ class Ledger:
         self.retention = retention
         self.retention_ms = int(retention.total_seconds() * 1000)
         self._lease = lease
-        self.scripts = Scripts(
-            self.redis, "device_status", prelude=source("device_status", "prelude"), patience=patience
-        )
+        prelude = source("device_status", "prelude_incident") + source("device_status", "prelude")
+        self.scripts = Scripts(self.redis, "device_status", prelude=prelude, patience=patience)
 
     def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[State | Conflict | None]:
         """Write an entry for each command that has none.
@@ -121,6 +121,8 @@ class Ledger:
                 return Busy()
             case ["device_busy"]:
                 return DeviceBusy()
+            case ["held"]:
+                return Held()
             case ["conflict"]:
                 return Conflict()
             case ["known_as", stored]:
@@ -253,6 +255,11 @@ def command_key(idempotency_key: str) -> str:
 def device_key(command: DeviceStatusCommand) -> str:
     """Redis key of the command's device: its fence and its lease."""
     return f"{PREFIX}device:{command.device_hash}"
+
+
+def gate_key(region: str, category: str) -> str:
+    """Redis key of the gate before one category of requests to one Region."""
+    return f"{PREFIX}gate:default/{region}:{category}"
 
 
 def as_json(command: DeviceStatusCommand) -> str:

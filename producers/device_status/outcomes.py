@@ -12,7 +12,7 @@ from device_status.command import DeviceStatusCommand, Lane
 
 
 class State(StrEnum):
-    """Where a command stands. The last four are outcomes: nothing follows them but a redrive by hand."""
+    """Where a command stands. The last five are outcomes: nothing follows them but a redrive by hand."""
 
     QUEUED = "queued"
     CLAIMED = "claimed"
@@ -21,6 +21,7 @@ class State(StrEnum):
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
     DEAD_LETTERED = "dead_lettered"
+    CANCELLED = "cancelled"
 
     @property
     def is_outcome(self) -> bool:
@@ -65,6 +66,11 @@ class DeviceBusy:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The command's incident is paused; it goes on when the incident is resumed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Conflict:
     """Another command holds the idempotency key; this one is a dead letter now."""
 
@@ -92,8 +98,8 @@ class Repair:
     lane: Lane
 
 
-ClaimResult = Claimed | Done | Busy | DeviceBusy | Conflict
-Handled = Done | Busy | DeviceBusy | Conflict | Waiting | Lost
+ClaimResult = Claimed | Done | Busy | DeviceBusy | Held | Conflict
+Handled = Done | Busy | DeviceBusy | Held | Conflict | Waiting | Lost
 
 
 @dataclass(frozen=True, slots=True)

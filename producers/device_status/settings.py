@@ -59,6 +59,9 @@ class Settings(BaseSettings):
         le=100_000,
         description="Requests a second for AdminListDevices and AdminGetDevice.",
     )
+    list_users_quota: float = Field(
+        30, gt=0, le=100_000, description="Requests a second for ListUsers (incidents with --all-users)."
+    )
     concurrency: int = Field(16, ge=1, le=1_000, description="Threads of one worker process.")
     retention: Duration = Field(
         timedelta(days=7),
@@ -71,6 +74,12 @@ class Settings(BaseSettings):
         timedelta(hours=24),
         ge=timedelta(seconds=1),
         description="Age since the first attempt at which a retried command is given up.",
+    )
+    incident_webhook: str = Field(
+        "", repr=False, description="URL that is told, by a POST of JSON, that an incident has ended."
+    )
+    incident_webhook_secret: str = Field(
+        "", repr=False, description="Key of the HMAC-SHA-256 that signs what the webhook sends."
     )
 
     def model_post_init(self, _context: Any) -> None:
@@ -92,6 +101,13 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"DEVICE_STATUS_LEDGER_URL: the scheme is {scheme(self.ledger)!r}; "
                 f"it must be one of {', '.join(_REDIS_SCHEMES)}"
+            )
+        if self.incident_webhook and scheme(self.incident_webhook) not in ("http", "https"):
+            raise SettingsError("DEVICE_STATUS_INCIDENT_WEBHOOK: must be an http:// or https:// URL")
+        if self.incident_webhook and not self.incident_webhook_secret:
+            raise SettingsError(
+                "DEVICE_STATUS_INCIDENT_WEBHOOK_SECRET: is not set; it signs the notices, so that "
+                "their receiver can tell them from others"
             )
 
     @cached_property

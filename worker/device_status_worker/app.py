@@ -97,6 +97,8 @@ def _ready(sender: Any, **_: Any) -> None:
     # The command line may have changed the number of threads.
     process.receiver().threads = sender.pool.num_processes
     process.sweeper().start()
+    process.lister().start()
+    process.notifier().start()
     for warning in ledger_warnings(process.impatient_ledger().redis):
         logger.warning(warning)
 

@@ -1,18 +1,19 @@
-"""The call to Amazon Cognito: one request on the wire each, over one cached client a Region."""
+"""The calls to Amazon Cognito: one request on the wire each, over one cached client a Region."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from device_status.command import DeviceStatusCommand
+from device_status.command import DeviceStatusCommand, region_of
 from device_status.outcomes import Claimed
 from device_status_worker.failures import Failure, classify
 from device_status_worker.gate import Slot
@@ -26,12 +27,27 @@ READ_TIMEOUT: Final = 10
 """Seconds."""
 CALL_TIMEOUT: Final = CONNECT_TIMEOUT + READ_TIMEOUT
 """Seconds that a claim must still last when its request leaves."""
+PAGE: Final = 60
+"""The most that AdminListDevices and ListUsers give at once."""
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
     """AWS accepted the call."""
 
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list."""
+
+    items: Sequence[Any]
+    """As boto3 gives them."""
+    token: str
+    """For the next page; empty on the last."""
     request_id: str
 
 
@@ -45,7 +61,7 @@ class _TooLateError(Exception):
 
 
 class Cognito:
-    """Calls AdminUpdateDeviceStatus; safe to share among threads.
+    """Calls Amazon Cognito; safe to share among threads.
 
     Credentials, endpoint and profile come from where boto3 finds them.
 
@@ -61,14 +77,43 @@ class Cognito:
 
     def update_device_status(self, claim: Claimed, slot: Slot) -> Succeeded | Failure | NotSent:
         """Send one request for the claimed command, unless claim or slot are over when it would leave."""
-        try:
-            client = self._client(claim.command.region)
-            self._send_before.time = min(claim.ends_at - CALL_TIMEOUT, slot.send_before)
-            return Succeeded(_send(client, claim.command))
-        except _TooLateError:
-            return NotSent()
-        except Exception as error:
-            return classify(error)
+        command = claim.command
+        return self._call(
+            command.region, claim.ends_at, slot, lambda client: Succeeded(_update(client, command))
+        )
+
+    def list_devices(
+        self, user_pool_id: str, username: str, token: str, ends_at: float, slot: Slot
+    ) -> Page | Failure | NotSent:
+        """A page of a user's devices, under a lease that ends at `ends_at` on the monotonic clock."""
+        return self._call(
+            region_of(user_pool_id),
+            ends_at,
+            slot,
+            lambda client: _page(
+                client.admin_list_devices(
+                    UserPoolId=user_pool_id, Username=username, Limit=PAGE, **_from_token(token)
+                ),
+                "Devices",
+            ),
+        )
+
+    def list_users(
+        self, user_pool_id: str, token: str, ends_at: float, slot: Slot
+    ) -> Page | Failure | NotSent:
+        """A page of a pool's users; as `list_devices`."""
+        return self._call(
+            region_of(user_pool_id),
+            ends_at,
+            slot,
+            lambda client: _page(
+                # Without their attributes: what is not asked for can't leak.
+                client.list_users(
+                    UserPoolId=user_pool_id, Limit=PAGE, AttributesToGet=[], **_from_token(token)
+                ),
+                "Users",
+            ),
+        )
 
     def warm_up(self, command: DeviceStatusCommand) -> None:
         """Do what a Region's first request would do slowly: credentials, endpoint rules, signer.
@@ -81,7 +126,23 @@ class Cognito:
         with suppress(_TooLateError, BotoCoreError):
             client = self._client(command.region)
             self._send_before.time = 0.0
-            _send(client, command)
+            _update(client, command)
+
+    def _call(
+        self,
+        region: str,
+        ends_at: float,
+        slot: Slot,
+        request: Callable[[CognitoIdentityProviderClient], Answer],
+    ) -> Answer | Failure | NotSent:
+        try:
+            client = self._client(region)
+            self._send_before.time = min(ends_at - CALL_TIMEOUT, slot.send_before)
+            return request(client)
+        except _TooLateError:
+            return NotSent()
+        except Exception as error:
+            return classify(error)
 
     def _client(self, region: str) -> CognitoIdentityProviderClient:
         if region not in self._clients:
@@ -101,7 +162,7 @@ class Cognito:
             raise _TooLateError
 
 
-def _send(client: CognitoIdentityProviderClient, command: DeviceStatusCommand) -> str:
+def _update(client: CognitoIdentityProviderClient, command: DeviceStatusCommand) -> str:
     answer = client.admin_update_device_status(
         UserPoolId=command.user_pool_id,
         Username=command.username,
@@ -109,6 +170,18 @@ def _send(client: CognitoIdentityProviderClient, command: DeviceStatusCommand) -
         DeviceRememberedStatus=command.status.value,
     )
     return str(answer["ResponseMetadata"].get("RequestId", ""))
+
+
+def _page(answer: Any, name: str) -> Page:
+    return Page(
+        answer.get(name, []),
+        answer.get("PaginationToken") or "",
+        str(answer["ResponseMetadata"].get("RequestId", "")),
+    )
+
+
+def _from_token(token: str) -> dict[str, Any]:
+    return {"PaginationToken": token} if token else {}
 
 
 def _new_client(region: str, connections: int) -> CognitoIdentityProviderClient:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from device_status.command import DeviceStatusCommand, Lane
-from device_status.ledger import PREFIX
+from device_status.command import Lane
+from device_status.ledger import gate_key
 from device_status.scripts import Patience, Scripts, no_patience
 from device_status.settings import Settings
 
@@ -66,16 +66,13 @@ class Gate:
 
     Parameters:
         scripts: those of this package.
-        target: name of the AWS account and Region.
-        category: AWS's name of the quota, as `UserResourceUpdate`.
+        key: of its state in Redis.
         quota: requests a second.
         wait: sleeps for some seconds, or less where the worker shuts down, and then returns True.
     """
 
-    def __init__(
-        self, scripts: Scripts, target: str, category: str, quota: float, wait: Callable[[float], bool]
-    ) -> None:
-        self._key = f"{PREFIX}gate:{target}:{category}"
+    def __init__(self, scripts: Scripts, key: str, quota: float, wait: Callable[[float], bool]) -> None:
+        self._key = key
         self._ceiling = quota * (1 - HEADROOM)
         self._scripts = scripts
         self._wait = wait
@@ -157,20 +154,29 @@ class Gates:
         patience: Patience = no_patience,
     ) -> None:
         self._scripts = Scripts(redis, "device_status_worker", patience=patience)
-        self._settings = settings
         self._wait = wait
-        self._update: dict[str, Gate] = {}
+        self._quotas = {
+            "UserResourceUpdate": settings.update_quota,
+            "UserResourceRead": settings.read_quota,
+            "UserList": settings.list_users_quota,
+        }
+        self._gates: dict[tuple[str, str], Gate] = {}
 
-    def update(self, command: DeviceStatusCommand) -> Gate:
+    def update(self, region: str) -> Gate:
         """The gate before AdminUpdateDeviceStatus."""
-        region = command.region
+        return self._gate(region, "UserResourceUpdate")
+
+    def read(self, region: str) -> Gate:
+        """The gate before AdminListDevices."""
+        return self._gate(region, "UserResourceRead")
+
+    def list_users(self, region: str) -> Gate:
+        """The gate before ListUsers."""
+        return self._gate(region, "UserList")
+
+    def _gate(self, region: str, category: str) -> Gate:
         # Two threads may both make it: a gate has no state of its own.
-        if region not in self._update:
-            self._update[region] = Gate(
-                self._scripts,
-                f"default/{region}",
-                "UserResourceUpdate",
-                self._settings.update_quota,
-                self._wait,
-            )
-        return self._update[region]
+        if (region, category) not in self._gates:
+            key = gate_key(region, category)
+            self._gates[region, category] = Gate(self._scripts, key, self._quotas[category], self._wait)
+        return self._gates[region, category]

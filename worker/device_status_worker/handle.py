@@ -39,7 +39,7 @@ def handle(command: DeviceStatusCommand, lane: Lane, worker: Worker) -> Handled:
         return worker.ledger.dead_letter(claim, "RetriesExhausted", "its workers died with it", attempt=False)
 
     worker.cognito.warm_up(command)
-    gate = worker.gates.update(command)
+    gate = worker.gates.update(command.region)
     while claim.lasts(CALL_TIMEOUT):
         slot = gate.wait_for_slot(lane)
         if isinstance(slot, NoSlot):

@@ -9,10 +9,12 @@ from functools import cache
 from device_status.ledger import Ledger
 from device_status.publisher import Publisher
 from device_status.settings import Settings, load_settings
+from device_status_worker import listing
 from device_status_worker.cognito import Cognito
 from device_status_worker.gate import Gates
 from device_status_worker.handle import Worker
 from device_status_worker.intake import Intake, envelope_problem
+from device_status_worker.notifier import Notifier
 from device_status_worker.patience import patience_until
 from device_status_worker.receive import Receiver
 from device_status_worker.redaction import Pseudonyms
@@ -55,16 +57,33 @@ def intake() -> Intake:
 
 
 @cache
-def receiver() -> Receiver:
-    """What the tasks hand their messages to."""
-    worker = Worker(
+def worker() -> Worker:
+    """What commands and listings are worked on with."""
+    return Worker(
         settings=settings(),
         ledger=ledger(),
         gates=Gates(ledger().redis, settings(), stop.wait, patience_until(stop)),
-        cognito=Cognito(connections=settings().concurrency),
+        cognito=Cognito(connections=settings().concurrency + listing.THREADS),
         publisher=publisher(),
     )
-    return Receiver(worker, Intake(ledger()), Pseudonyms(ledger()), stop)
+
+
+@cache
+def receiver() -> Receiver:
+    """What the tasks hand their messages to."""
+    return Receiver(worker(), Intake(ledger()), Pseudonyms(ledger()), stop)
+
+
+@cache
+def lister() -> listing.Lister:
+    """What lists users and devices for incidents."""
+    return listing.Lister(worker(), stop)
+
+
+@cache
+def notifier() -> Notifier:
+    """What tells the webhook of incidents that have ended."""
+    return Notifier(impatient_ledger(), settings(), stop)
 
 
 @cache

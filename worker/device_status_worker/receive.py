@@ -14,7 +14,7 @@ from device_status.producer import enter_and_publish
 from device_status_worker.handle import Worker, handle
 from device_status_worker.intake import Intake
 from device_status_worker.patience import ShuttingDownError
-from device_status_worker.redaction import Pseudonyms
+from device_status_worker.redaction import Pseudonyms, place
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Receiver:
                 command.command_id,
                 device,
                 type(error).__name__,
-                _place(error),
+                place(error),
             )
             return
         match handled:
@@ -118,10 +118,3 @@ class _Active:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self.count -= 1
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

@@ -55,6 +55,14 @@ class Pseudonyms:
         return self._key
 
 
+def place(error: BaseException) -> str:
+    """Where it was raised, as `file:line`: what may be logged of an error whose text may hold values."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+
+
 def quiet_libraries() -> None:
     """Hold back what would log usernames and device keys at the level DEBUG."""
     for name in _LOG_WHOLE_REQUESTS:

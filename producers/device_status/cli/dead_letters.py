@@ -33,15 +33,15 @@ def list_letters(
         print_json([letter.to_dict() for letter in found])
         return
     print_table(
-        ["id", "error", "attempts", "last at", "lane or queue", "username", "message"],
+        ["id", "error", "attempts", "last at", "lane, queue or incident", "username", "message"],
         [
             (
                 letter.id,
                 letter.error_code,
                 letter.attempts,
                 letter.last_at.isoformat(timespec="seconds"),
-                letter.lane or letter.queue,
-                letter.command.username if letter.command else None,
+                letter.lane or letter.queue or letter.incident_id,
+                letter.username,
                 letter.error_message,
             )
             for letter in found

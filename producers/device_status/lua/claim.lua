@@ -4,7 +4,7 @@
 --       or '', owner, lease, retention, tolerance for clocks that run ahead, delay for a busy device
 -- Returns {'claimed', attempts, milliseconds since the first attempt or 0}; {'done', outcome, error code
 -- or ''}: it had or now has this outcome; {'busy'}: a live owner has it; {'device_busy'}: it waits for
--- another command of its device; {'conflict'}: other content stands under its key; {'known_as', command as
+-- another command of its device; {'held'}: it waits for its incident to be resumed; {'conflict'}: other content stands under its key; {'known_as', command as
 -- JSON}: it repeats this command, whose times are the ones that count: claim that instead.
 local entry, device = KEYS[1], KEYS[2]
 local key, command_id, fingerprint, command, lane, order = unpack(ARGV, 1, 6)
@@ -17,7 +17,7 @@ if redis.call('EXISTS', entry) == 0 then
   enter(entry, key, command_id, fingerprint, command, lane, now)
   if command_id ~= key then alias(command_id, 'command:' .. key, retention) end
 end
-local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code')
+local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code', 'incident')
 local state, live = known[2], (tonumber(known[4]) or 0) > now
 if known[1] ~= fingerprint then
   bury_conflict(key, command_id, fingerprint, command, lane, now, retention)
@@ -30,6 +30,21 @@ elseif state == 'claimed' and live and known[3] ~= owner then
   return {'busy'}
 end
 
+if state == 'claimed' and not live then
+  -- Its last owner died or hung with it: that was an attempt, or a command that kills workers would loop.
+  redis.call('HINCRBY', entry, 'attempts', 1)
+  redis.call('HSETNX', entry, 'first_attempt_at', known[4])
+end
+if known[7] and known[6] ~= 'MayBeUndone' then
+  local order_of_incident = redis.call('HGET', PREFIX .. 'incident:' .. known[7], 'state')
+  if order_of_incident == 'cancelled' then
+    finish(entry, key, 'cancelled', now, retention)
+    return {'done', 'cancelled', ''}
+  elseif order_of_incident == 'paused' then
+    hold(entry, key)
+    return {'held'}
+  end
+end
 -- One that was applied and waits to be applied again (see settle.lua) must not end as `expired`.
 if expires_at and expires_at <= now and known[6] ~= 'MayBeUndone' then
   finish(entry, key, 'expired', now, retention)
@@ -42,11 +57,6 @@ elseif issued_at < now - retention then
   return {'done', 'dead_lettered', 'TooOld'}
 end
 
-if state == 'claimed' and not live then
-  -- Its last owner died or hung with it: that was an attempt, or a command that kills workers would loop.
-  redis.call('HINCRBY', entry, 'attempts', 1)
-  redis.call('HSETNX', entry, 'first_attempt_at', known[4])
-end
 local holder = redis.call('HMGET', device, 'applied_at', 'owner', 'lease_until')
 if holder[1] and tonumber(order) < tonumber(holder[1]) then
   finish(entry, key, 'superseded', now, retention)
@@ -57,6 +67,7 @@ elseif holder[2] and holder[2] ~= owner and (tonumber(holder[3]) or 0) > now the
 end
 
 redis.call('HSET', entry, 'state', 'claimed', 'owner', owner, 'lease_until', now + lease)
+redis.call('HDEL', entry, 'held')
 redis.call('HSET', device, 'owner', owner, 'lease_until', now + lease)
 if redis.call('PTTL', device) < 2 * lease then redis.call('PEXPIRE', device, 2 * lease) end
 close(entry, key)

@@ -22,5 +22,5 @@ local command = cjson.decode(newest[1])
 command.command_id, command.idempotency_key, command.expires_at = key, key, nil
 command.reason = 'repair: a late request of an older command may have undone this one'
 local repair = cjson.encode(command)
-enter(PREFIX .. 'command:' .. key, key, key, newest[3], repair, newest[2], now)
+enter(PREFIX .. 'command:' .. key, key, key, newest[3], repair, newest[2], now, 'repair')
 return {'repair', newest[2], repair}

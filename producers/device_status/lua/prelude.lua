@@ -1,12 +1,6 @@
--- Shared by every script of the ledger: ledger.py puts it in front of each.
--- Times are milliseconds since 1970 on this server's clock; ranks of commands (`order`, the fence)
--- exceed what Lua prints exactly, so they are compared as numbers but stored as the text they came as.
-local PREFIX = 'device-status:'
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
+-- Shared by every script of the ledger: ledger.py puts it in front of each, after prelude_incident.lua.
+-- Ranks of commands (`order`, the fence) exceed what Lua prints exactly, so they are compared as numbers but
+-- stored as the text they came as.
 
 -- Put a dead letter on record, once: the same id again changes nothing. `fields` as HSET takes them.
 -- It carries no expiry: purge.lua removes it and its count together.
@@ -47,16 +41,19 @@ local function finish(entry, key, outcome, now, retention)
   end
   redis.call('PEXPIRE', entry, retention)
   close(entry, key)
+  tell_incident(entry, outcome, now)
 end
 
 -- The outcome `dead_lettered`, with its dead letter.
 local function finish_dead(entry, key, error_code, error_message, request_id, now, retention)
   redis.call('HSET', entry, 'error_code', error_code, 'error_message', error_message, 'request_id', request_id)
-  local known = redis.call('HMGET', entry, 'command_id', 'command', 'lane', 'attempts', 'entered_at', 'fingerprint')
+  local known = redis.call('HMGET', entry, 'command_id', 'command', 'lane', 'attempts', 'entered_at', 'fingerprint',
+    'incident')
   finish(entry, key, 'dead_lettered', now, retention)
   bury(key, error_code, now, {
     'kind', 'command', 'key', key, 'command_id', known[1], 'command', known[2], 'lane', known[3],
-    'attempts', known[4], 'first_at', known[5], 'fingerprint', known[6], 'error_message', error_message, 'request_id', request_id,
+    'attempts', known[4], 'first_at', known[5], 'fingerprint', known[6], 'error_message', error_message,
+    'request_id', request_id, 'incident', known[7] or '',
   })
 end
 
@@ -76,11 +73,19 @@ local function queue_again(entry, key, lane, now)
   redis.call('ZADD', PREFIX .. 'queued:' .. lane, now, key)
 end
 
--- Write a new entry in the state `queued`.
-local function enter(entry, key, command_id, fingerprint, command, lane, now)
+-- Its incident is paused: it waits, in no lane, until incident_walk.lua lets it go.
+local function hold(entry, key)
+  redis.call('HSET', entry, 'state', 'retry_wait', 'held', 1)
+  redis.call('HDEL', entry, 'owner', 'lease_until')
+  close(entry, key)
+end
+
+-- Write a new entry in the state `queued`; `role` in its incident: see join_incident, default: 'member'.
+local function enter(entry, key, command_id, fingerprint, command, lane, now, role)
   redis.call('HSET', entry, 'command_id', command_id, 'fingerprint', fingerprint, 'command', command,
     'lane', lane, 'state', 'queued', 'attempts', 0, 'entered_at', now, 'queued_at', now)
   redis.call('ZADD', PREFIX .. 'queued:' .. lane, now, key)
+  join_incident(entry, key, command, role or 'member')
 end
 
 -- Let the device's fence rise to this order.

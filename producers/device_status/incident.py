@@ -1,0 +1,247 @@
+"""What the ledger knows of an incident: its progress, its verification, and how to read both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from device_status.command import DeviceStatusCommand, Lane, Status, device_hash, parse_command
+from device_status.ledger import PREFIX, from_ms
+
+BUCKET: Final = 10
+"""Seconds that one entry of the timeline stands for (prelude_incident.lua)."""
+_RATE_OVER: Final = 3
+"""Whole entries of the timeline that the present rate is read from."""
+
+
+class Phase(StrEnum):
+    """Where an incident stands."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What listing every user's devices again showed."""
+
+    started_at: datetime
+    ended_at: datetime | None
+    users: int
+    users_open: int
+    users_failed: int
+    """Users whose devices could not be listed."""
+    as_ordered: int
+    not_as_ordered: int
+    """Devices of the incident with another status than was ordered."""
+    new: int
+    """Devices that appeared after their user's devices were listed for the incident."""
+    new_not_as_ordered: int
+    gone: int
+    """Devices of the incident that the user no longer has."""
+
+    @property
+    def is_as_ordered(self) -> bool:
+        """Whether every user was listed and no device has another status than was ordered."""
+        return (
+            self.ended_at is not None
+            and self.users_failed == self.not_as_ordered == self.new_not_as_ordered == 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An incident and how far it has come; every count is exact at one moment."""
+
+    incident_id: str
+    user_pool_id: str
+    status: Status
+    lane: Lane
+    reason: str | None
+    requested_by: str | None
+    phase: Phase
+    opened_at: datetime
+    ended_at: datetime | None
+    is_input_complete: bool
+    """Whether all users or devices were told; if not, the same `open` again goes on."""
+    input_error: str | None
+    """Why the users of the pool could not be listed."""
+    users: int
+    users_open: int
+    """Users whose devices are still to be listed."""
+    users_expanded: int
+    users_no_devices: int
+    users_dead_lettered: int
+    users_cancelled: int
+    devices: int
+    open: int
+    """Commands without an outcome."""
+    succeeded: int
+    superseded: int
+    expired: int
+    dead_lettered: int
+    cancelled: int
+    rate: float
+    """Devices a second that got their outcome, over the last half minute."""
+    webhook: str | None
+    """`delivered` or `failed`, once it is known."""
+    verification: Verification | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.ended_at is not None
+
+    @property
+    def all_succeeded(self) -> bool:
+        """Whether it is over and every user and device came to what was ordered, or to something newer."""
+        return self.is_over and not (
+            self.users_dead_lettered
+            or self.users_cancelled
+            or self.dead_lettered
+            or self.expired
+            or self.cancelled
+            or self.input_error
+        )
+
+    def seconds_left(self, quota: float) -> float | None:
+        """An estimate, at the present rate or where there is none yet at the quota; None once it is over.
+
+        Users still to be listed count as the average of those listed.
+        """
+        if self.is_over:
+            return None
+        listed = self.users_expanded + self.users_no_devices
+        expected = self.open + self.users_open * (self.devices / listed if listed else 1)
+        return expected / (self.rate or quota)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        fields = {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(self).items()
+        }
+        if self.verification:
+            fields["verification"] = {
+                name: value.isoformat() if isinstance(value, datetime) else value
+                for name, value in asdict(self.verification).items()
+            } | {"is_as_ordered": self.verification.is_as_ordered}
+        return fields | {"is_over": self.is_over, "all_succeeded": self.all_succeeded}
+
+
+def incident_key(incident_id: str, part: str = "") -> str:
+    """Redis key of an incident, or of a part of what is kept of it."""
+    return f"{PREFIX}incident:{incident_id}{part and ':'}{part}"
+
+
+def command_id(incident_id: str, user_pool_id: str, username: str, device_key: str) -> str:
+    """The id, and idempotency key, of an incident's command for a device: the same whenever it is asked."""
+    return f"{incident_id}:{device_hash(user_pool_id, username, device_key)[:32]}"
+
+
+def make_command(
+    incident_id: str,
+    user_pool_id: str,
+    username: str,
+    device_key: str,
+    *,
+    status: Status,
+    issued_at: datetime,
+) -> DeviceStatusCommand:
+    """An incident's command for one device.
+
+    Raises:
+        InvalidCommandError: the device breaks the contract.
+    """
+    name = command_id(incident_id, user_pool_id, username, device_key)
+    return parse_command(
+        {
+            "command_id": name,
+            "user_pool_id": user_pool_id,
+            "username": username,
+            "device_key": device_key,
+            "status": status,
+            "issued_at": issued_at,
+            "incident_id": incident_id,
+        }
+    )
+
+
+def read_progress(
+    fields: Mapping[str, str], timeline: Mapping[str, str], verification: Mapping[str, str]
+) -> Progress:
+    """From what the ledger holds."""
+
+    def count(name: str) -> int:
+        return int(fields.get(name, 0))
+
+    ended_at = from_ms(fields["ended_at"]) if "ended_at" in fields else None
+    cancelled = fields["state"] == "cancelled"
+    return Progress(
+        incident_id=fields["id"],
+        user_pool_id=fields["user_pool_id"],
+        status=Status(fields["status"]),
+        lane=Lane(fields["lane"]),
+        reason=fields["reason"] or None,
+        requested_by=fields["requested_by"] or None,
+        phase=(Phase.CANCELLED if cancelled else Phase.ENDED)
+        if ended_at
+        else (Phase.CANCELLING if cancelled else Phase(fields["state"])),
+        opened_at=from_ms(fields["opened_at"]),
+        ended_at=ended_at,
+        is_input_complete=fields["sealed"] == "1",
+        input_error=fields.get("all_users_error"),
+        users=count("users"),
+        users_open=count("users_open"),
+        users_expanded=count("users_expanded"),
+        users_no_devices=count("users_no_devices"),
+        users_dead_lettered=count("users_dead_lettered"),
+        users_cancelled=count("users_cancelled"),
+        devices=count("devices"),
+        open=count("open"),
+        succeeded=count("succeeded"),
+        superseded=count("superseded"),
+        expired=count("expired"),
+        dead_lettered=count("dead_lettered"),
+        cancelled=count("cancelled"),
+        rate=_rate(timeline),
+        webhook=fields.get("webhook"),
+        verification=_read_verification(verification) if verification else None,
+    )
+
+
+def latest_buckets() -> list[str]:
+    """Names of the timeline's entries that the present rate is read from."""
+    now = int(time.time()) // BUCKET * BUCKET
+    return [str(now - BUCKET * number) for number in range(_RATE_OVER + 1)]
+
+
+def _rate(timeline: Mapping[str, str]) -> float:
+    now = time.time()
+    newest, *rest = latest_buckets()
+    counts = [int(timeline.get(bucket, 0)) for bucket in (newest, *rest)]
+    # The newest entry is still growing; a young incident has no older ones.
+    seconds = now - int(newest) + BUCKET * len([count for count in counts[1:] if count])
+    return sum(counts) / max(1.0, seconds)
+
+
+def _read_verification(fields: Mapping[str, str]) -> Verification:
+    return Verification(
+        started_at=from_ms(fields["started_at"]),
+        ended_at=from_ms(fields["ended_at"]) if "ended_at" in fields else None,
+        users=int(fields["users"]),
+        users_open=int(fields["users_open"]),
+        users_failed=int(fields["users_failed"]),
+        as_ordered=int(fields["as_ordered"]),
+        not_as_ordered=int(fields["not_as_ordered"]),
+        new=int(fields["new"]),
+        new_not_as_ordered=int(fields["new_not_as_ordered"]),
+        gone=int(fields.get("gone", 0)),
+    )

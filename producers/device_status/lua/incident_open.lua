@@ -1,0 +1,35 @@
+-- Open an incident, or continue it.
+-- KEYS: 1 incident:<id>
+-- ARGV: id, pool, status, lane, reason, requested by, retention, '1' where all users of the pool are meant,
+--       '1' where devices are only counted
+-- Returns {'opened'}; {'continued'}; {'cancelled'}; {'differs', field, what it is}: the incident is another.
+local incident = KEYS[1]
+local id, pool, status, lane, reason, requested_by, retention, all_users, counts_only = unpack(ARGV)
+local now = now_ms()
+local known = redis.call('HMGET', incident, 'user_pool_id', 'status', 'state', 'all_users', 'all_users_error')
+if not known[1] then
+  redis.call('HSET', incident, 'id', id, 'user_pool_id', pool, 'status', status, 'lane', lane, 'reason', reason,
+    'requested_by', requested_by, 'state', 'running', 'opened_at', now, 'retention', retention, 'sealed', 0,
+    'users', 0, 'users_open', 0, 'devices', 0, 'open', 0,
+    -- The order in which incidents are served: the urgent ones first, then by age.
+    'rank', lane == 'urgent' and now - 1e13 or now)
+  if counts_only == '1' then
+    redis.call('HSET', incident, 'counts_only', 1)
+  else
+    redis.call('ZADD', PREFIX .. 'incidents', now, id)
+  end
+elseif known[1] ~= pool then
+  return {'differs', 'user_pool_id', known[1]}
+elseif known[2] ~= status then
+  return {'differs', 'status', known[2]}
+elseif known[3] == 'cancelled' then
+  return {'cancelled'}
+end
+redis.call('HSET', incident, 'sealed', 0)
+if all_users == '1' and (not known[4] or known[5]) then
+  redis.call('HSET', incident, 'all_users', 'wanted', 'all_users_token', '')
+  redis.call('HDEL', incident, 'all_users_error')
+  redis.call('ZADD', PREFIX .. 'incidents:active', redis.call('HGET', incident, 'rank'), id)
+  keep_open(id)
+end
+return {known[1] and 'continued' or 'opened'}

@@ -1,0 +1,55 @@
+-- Lease the next listing to a worker: of a user's devices, or of a page of a pool's users.
+-- ARGV: owner, lease
+-- Returns {} where there is none; {'devices', mode ('users' or 'verify'), incident id, username, attempts,
+-- milliseconds since the first, pool, status, lane, opened at, '1' where devices are only counted, run of the
+-- verification, '1' where the incident is about given devices}; {'users', incident id, token, attempts, milliseconds since the first, pool, lane}; {'walk',
+-- incident id}: see incident_walk.lua.
+local owner, lease = ARGV[1], tonumber(ARGV[2])
+local now = now_ms()
+
+local function lease_of(working, name)
+  -- Returns the attempts made, and when the first was; a lease that ran out counts as one.
+  local known = redis.call('HGET', working, name)
+  local lease_now = known and cjson.decode(known) or {attempts = 0, first_at = now}
+  if lease_now.owner and lease_now.owner ~= '' then
+    lease_now.attempts = lease_now.attempts + 1
+  end
+  lease_now.owner = owner
+  redis.call('HSET', working, name, cjson.encode(lease_now))
+  return lease_now.attempts, now - lease_now.first_at
+end
+
+for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) do
+  local incident = PREFIX .. 'incident:' .. id
+  local known = redis.call('HMGET', incident, 'state', 'user_pool_id', 'status', 'lane', 'opened_at', 'counts_only',
+    'walk', 'all_users', 'all_users_token', 'all_users_due', 'only_given')
+  if not known[1] then
+    redis.call('ZREM', PREFIX .. 'incidents:active', id)
+  elseif known[7] then
+    return {'walk', id}
+  elseif known[1] ~= 'paused' then
+    for _, mode in ipairs({'users', 'verify'}) do
+      local waiting = incident .. ':' .. mode
+      local username = redis.call('ZRANGE', waiting, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]
+      if username and mode == 'users' and known[1] == 'cancelled' then
+        redis.call('HSET', incident, 'walk', redis.call('LLEN', incident .. ':devices'))
+        return {'walk', id}
+      elseif username then
+        redis.call('ZADD', waiting, now + lease, username)
+        local attempts, age = lease_of(incident .. (mode == 'users' and ':working' or ':verifying'), username)
+        return {'devices', mode, id, username, attempts, age, known[2], known[3], known[4], known[5],
+          known[6] or '', redis.call('HGET', incident .. ':verification', 'run') or '0',
+          known[11] or ''}
+      end
+    end
+    if known[8] == 'wanted' and (tonumber(known[10]) or 0) <= now then
+      redis.call('HSET', incident, 'all_users_due', now + lease)
+      local attempts, age = lease_of(incident .. ':working', '')
+      return {'users', id, known[9], attempts, age, known[2], known[4]}
+    end
+    if known[8] ~= 'wanted' and redis.call('EXISTS', incident .. ':users', incident .. ':verify') == 0 then
+      redis.call('ZREM', PREFIX .. 'incidents:active', id)
+    end
+  end
+end
+return {}

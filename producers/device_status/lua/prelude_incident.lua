@@ -1,0 +1,127 @@
+-- Shared by every script of the ledger, before prelude.lua: how commands belong to incidents. Counters move
+-- in the script that moves the command, so they can't drift.
+-- Times are milliseconds since 1970 on this server's clock.
+local PREFIX = 'device-status:'
+local INCIDENT_PARTS = {'', ':devices', ':users', ':working', ':outcomes', ':timeline', ':verify', ':verifying',
+  ':verification', ':findings', ':new'}
+local TIMELINE_BUCKET = 10000  -- Milliseconds.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The incident that a command (as JSON) names, where it was opened; nil otherwise.
+local function incident_of(command)
+  if not string.find(command, '"incident_id"', 1, true) then
+    return nil
+  end
+  local id = cjson.decode(command).incident_id
+  return type(id) == 'string' and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 and id or nil
+end
+
+-- There is work (again), so the incident has not ended, and nothing of it expires.
+local function keep_open(id)
+  if redis.call('HDEL', PREFIX .. 'incident:' .. id, 'ended_at') == 1 then
+    for _, part in ipairs(INCIDENT_PARTS) do redis.call('PERSIST', PREFIX .. 'incident:' .. id .. part) end
+  end
+end
+
+-- It ends when its input is complete and no user and no command of it is without an outcome.
+local function end_if_done(id, now)
+  local incident = PREFIX .. 'incident:' .. id
+  local known = redis.call('HMGET', incident, 'sealed', 'users_open', 'open', 'ended_at', 'retention', 'counts_only')
+  if known[1] ~= '1' or tonumber(known[2]) > 0 or tonumber(known[3]) > 0 or known[4] then
+    return
+  end
+  redis.call('HSET', incident, 'ended_at', now)
+  for _, part in ipairs(INCIDENT_PARTS) do redis.call('PEXPIRE', incident .. part, known[5]) end
+  if not known[6] then
+    redis.call('HINCRBY', incident, 'times_ended', 1)
+    redis.call('ZADD', PREFIX .. 'webhooks', now, id)
+  end
+end
+
+-- A new entry becomes part of its incident. `role`: 'member' counts as one of its devices; 'again' is one that
+-- counted before; 'repair' (see late.lua) keeps the incident open and counts as nothing.
+local function join_incident(entry, key, command, role)
+  local id = incident_of(command)
+  if not id then
+    return
+  end
+  local incident = PREFIX .. 'incident:' .. id
+  redis.call('HSET', entry, 'incident', id)
+  redis.call('HINCRBY', incident, 'open', 1)
+  if role == 'member' then
+    redis.call('HINCRBY', incident, 'devices', 1)
+    redis.call('RPUSH', incident .. ':devices', key)
+  elseif role == 'repair' then
+    redis.call('HSET', entry, 'repair', 1)
+  end
+  keep_open(id)
+end
+
+-- An entry of an incident has its outcome.
+local function tell_incident(entry, outcome, now)
+  local known = redis.call('HMGET', entry, 'incident', 'repair')
+  local incident = known[1] and PREFIX .. 'incident:' .. known[1]
+  if not incident or redis.call('EXISTS', incident) == 0 then
+    return
+  end
+  redis.call('HINCRBY', incident, 'open', -1)
+  if not known[2] then
+    redis.call('HINCRBY', incident, outcome, 1)
+    redis.call('HINCRBY', incident .. ':timeline', math.floor(now / TIMELINE_BUCKET) * TIMELINE_BUCKET / 1000, 1)
+  end
+  end_if_done(known[1], now)
+end
+
+-- A user's devices wait to be listed.
+local function wait_for_listing(id, username, now)
+  local incident = PREFIX .. 'incident:' .. id
+  redis.call('ZADD', incident .. ':users', now, username)
+  redis.call('HINCRBY', incident, 'users_open', 1)
+  redis.call('ZADD', PREFIX .. 'incidents:active', redis.call('HGET', incident, 'rank'), id)
+  keep_open(id)
+end
+
+-- Some users of an incident, those that are new to it; returns how many those are. A `given` user's devices are
+-- known: they are not listed.
+local function add_users(id, usernames, first, given, now)
+  local incident = PREFIX .. 'incident:' .. id
+  local added = 0
+  for i = first, #usernames do
+    local username = usernames[i]
+    if given then
+      added = added + redis.call('HSETNX', incident .. ':outcomes', username,
+        cjson.encode({outcome = 'given', at = now}))
+    elseif redis.call('HEXISTS', incident .. ':outcomes', username) == 0
+        and not redis.call('ZSCORE', incident .. ':users', username) then
+      wait_for_listing(id, username, now)
+      added = added + 1
+    end
+  end
+  redis.call('HINCRBY', incident, 'users', added)
+  return added
+end
+
+-- A user of an incident has an outcome: a table with what the report says of it.
+local function finish_user(id, username, outcome, now)
+  local incident = PREFIX .. 'incident:' .. id
+  redis.call('ZREM', incident .. ':users', username)
+  redis.call('HDEL', incident .. ':working', username)
+  outcome.at = now
+  redis.call('HSET', incident .. ':outcomes', username, cjson.encode(outcome))
+  redis.call('HINCRBY', incident, 'users_open', -1)
+  redis.call('HINCRBY', incident, 'users_' .. outcome.outcome, 1)
+end
+
+-- A verification ends when every user's devices were listed again; what was not listed is gone.
+local function end_verification_if_done(id, now)
+  local incident = PREFIX .. 'incident:' .. id
+  local known = redis.call('HMGET', incident .. ':verification', 'sealed', 'users_open', 'ended_at', 'seen')
+  if known[1] == '1' and tonumber(known[2]) == 0 and not known[3] then
+    redis.call('HSET', incident .. ':verification', 'ended_at', now,
+      'gone', redis.call('HGET', incident, 'devices') - known[4])
+  end
+end

@@ -1,0 +1,20 @@
+-- Begin a verification of an incident; what an earlier one found is forgotten. Its users follow by verify_users.lua.
+-- ARGV: id
+-- Returns {'started', run}; {'unknown'}; {'running'}: the incident has not ended.
+local incident = PREFIX .. 'incident:' .. ARGV[1]
+local known = redis.call('HMGET', incident, 'id', 'ended_at')
+if not known[1] then
+  return {'unknown'}
+elseif not known[2] then
+  return {'running'}
+end
+local run = (tonumber(redis.call('HGET', incident .. ':verification', 'run')) or 0) + 1
+redis.call('DEL', incident .. ':verification', incident .. ':findings', incident .. ':new', incident .. ':verify',
+  incident .. ':verifying')
+redis.call('HSET', incident .. ':verification', 'run', run, 'started_at', now_ms(), 'sealed', 0, 'users', 0,
+  'users_open', 0, 'users_failed', 0, 'seen', 0, 'as_ordered', 0, 'not_as_ordered', 0, 'new', 0, 'new_not_as_ordered', 0)
+-- The evidence outlives the verification.
+for _, part in ipairs(INCIDENT_PARTS) do
+  redis.call('PEXPIRE', incident .. part, redis.call('HGET', incident, 'retention'))
+end
+return {'started', run}

@@ -1,0 +1,109 @@
+"""Tells a webhook that an incident has ended.
+
+A notice is leased like a command, so that of all workers one sends it. A worker that dies between the
+receiver's answer and the ledger sends it again with the same `id`: at least once, and told apart by that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+from threading import Event, Thread
+from typing import Any, Final
+
+import urllib3
+
+from device_status.errors import IncidentError, LedgerUnavailableError
+from device_status.incidents import Incidents
+from device_status.ledger import Ledger
+from device_status.settings import Settings
+from device_status_worker.retries import CAP
+
+logger = logging.getLogger(__name__)
+
+IDLE: Final = 1.0
+"""Seconds between two looks for notices."""
+LEASE: Final = 60.0
+"""Seconds that a worker has a notice; longer than the receiver may take."""
+TIMEOUT: Final = urllib3.Timeout(connect=5, read=10)
+MOST_TRIES: Final = 60
+"""At most a minute apart: about an hour. Then the incident says `webhook: failed`."""
+
+
+class Notifier:
+    """Sends notices in a thread, where a webhook is set."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, stop: Event) -> None:
+        self._scripts = ledger.scripts
+        self._settings = settings
+        self._incidents = Incidents(settings)
+        self._stop = stop
+        self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
+
+    def start(self) -> None:
+        """Notify in a thread that ends with the process."""
+        if self._settings.incident_webhook:
+            Thread(target=self._run, name="notifier", daemon=True).start()
+
+    def notify(self) -> bool:
+        """Send the next notice that is due, if there is one; says whether there was."""
+        match self._scripts.run("webhook", [], int(LEASE * 1000)):
+            case [incident_id, times_ended, tries]:
+                what, due_in = self._send(incident_id, times_ended, int(tries))
+                self._scripts.run("webhook_settle", [], incident_id, times_ended, what, int(due_in * 1000))
+                return True
+        return False
+
+    def _send(self, incident_id: str, times_ended: str, tries: int) -> tuple[str, float]:
+        try:
+            progress = self._incidents.progress(incident_id).to_dict()
+        except IncidentError:
+            return "failed", 0
+        body = json.dumps(
+            {"id": f"{incident_id}:{times_ended}", "type": "incident.ended", "incident": progress}
+        ).encode()
+        try:
+            answer = self._http.request(
+                "POST",
+                self._settings.incident_webhook,
+                body=body,
+                headers=signed(body, self._settings.incident_webhook_secret, int(time.time())),
+                redirect=False,
+            )
+            problem = "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+        except urllib3.exceptions.HTTPError as error:
+            # The text would hold the URL, and that may hold a token.
+            problem = type(error).__name__
+        if not problem:
+            logger.info("incident %s: the webhook took the notice", incident_id)
+            return "delivered", 0
+        if tries >= MOST_TRIES:
+            logger.error("incident %s: gave up on the webhook: %s", incident_id, problem)
+            return "failed", 0
+        logger.warning("incident %s: the webhook did not take the notice: %s", incident_id, problem)
+        return "retry", min(CAP, 2.0 ** (tries - 1))
+
+    def _run(self) -> None:
+        while not self._stop.wait(IDLE):
+            try:
+                while self.notify() and not self._stop.is_set():
+                    pass
+            except LedgerUnavailableError as error:
+                logger.error("the notifier waits: %s", error)  # noqa: TRY400
+            except Exception as error:
+                logger.error("the notifier met %s and goes on", type(error).__name__)  # noqa: TRY400
+
+
+def signed(body: bytes, secret: str, timestamp: int) -> dict[str, Any]:
+    """Headers of a notice. The signature is HMAC-SHA-256 over `<timestamp>.<body>`, so that a notice that
+    was recorded can't be sent again later.
+    """
+    signature = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "device-status",
+        "Device-Status-Signature": f"t={timestamp},v1={signature}",
+    }
