@@ -17,6 +17,12 @@ for _, key in ipairs(redis.call('KEYS', 'device-status:*')) do
       local time = redis.call('HGET', key, field)
       if time then redis.call('HSET', key, field, string.format('%.0f', time - by)) end
     end
+    if string.find(key, 'device-status:gate:', 1, true) then
+      for _, field in ipairs({'next', 'rate_at', 'paused_until'}) do  -- In microseconds.
+        local time = redis.call('HGET', key, field)
+        if time then redis.call('HSET', key, field, string.format('%.0f', time - 1000 * by)) end
+      end
+    end
   elseif kind == 'zset' then
     for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
   end
