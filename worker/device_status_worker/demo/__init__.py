@@ -1,4 +1,4 @@
 """A sample file goes through real workers against local servers: `make demo`, extra `[demo]`.
 
-Read `__main__.py` first: it is the demo from beginning to end.
+Read `run.py` first: it is the demo from beginning to end.
 """

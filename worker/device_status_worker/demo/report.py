@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich.console import Console
@@ -43,11 +43,23 @@ def show_outcomes(records: Mapping[str, Record], console: Console) -> None:
 def show_requests(cognito: LocalCognito, quota: int, console: Console) -> None:
     """How fast the workers were together, as the local Cognito saw it."""
     requests = [request for request in cognito.requests if request.operation == "AdminUpdateDeviceStatus"]
+    times = [request.at for request in requests]
     refused = sum(request.response_code == "TooManyRequestsException" for request in requests)
-    seconds = requests[-1].at - requests[0].at
-    rate = (len(requests) - 1) / seconds
-    console.print(f"Cognito got {len(requests)} requests in {seconds:.1f} s, {rate:.1f} a second.")
-    console.print(f"The quota is {quota} a second; Cognito refused {refused} as too many.")
+    console.print(
+        f"Cognito got {len(requests)} requests in {times[-1] - times[0]:.1f} s, "
+        f"at most {busiest_second(times)} in any one second."
+    )
+    console.print(f"Its quota is {quota} a second for all workers together; it refused {refused} requests.")
+
+
+def busiest_second(times: Sequence[float]) -> int:
+    """The most of `times`, given in order, that lie within one second, wherever that second begins."""
+    most = first = 0
+    for last, time in enumerate(times):
+        while times[first] <= time - 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
 
 
 def problems(sample: Sample, records: Mapping[str, Record], cognito: LocalCognito) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +46,8 @@ class Sample:
     """By username and device key: the status in the end."""
     bad_lines: int = 0
     """Lines that are no command."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How many lines there are of each kind, in words."""
 
     def write(self, file: Path) -> None:
         """As CSV with a header."""
@@ -73,11 +76,14 @@ class _Maker:
             self.sample.devices[username, key] = ordered
             groups.append(self._orders(number, username, key, before, ordered))
         nobody = cognito.add_device(self._pool, "user-000")
-        for _ in range(max(1, devices // 30)):
+        unknown_ones = max(1, devices // 30)
+        self.sample.kinds["of an unknown user"] = self.sample.kinds["of an unknown device"] = unknown_ones
+        for _ in range(unknown_ones):
             groups.append([self._line("nobody", nobody, error="UserNotFoundException")])
             unknown = f"{self._pool.partition('_')[0]}_00000000-0000-4000-8000-000000000000"
             groups.append([self._line("user-000", unknown, error="ResourceNotFoundException")])
         groups += [[line] for line in self._bad_lines(nobody)]
+        self.sample.kinds["that are no command"] = self.sample.bad_lines
         chance.shuffle(groups)
         self.sample.lines = [line for group in groups for line in group]
 
@@ -94,17 +100,23 @@ class _Maker:
     ) -> list[list[str]]:
         """The lines about one device: one that counts, and for some a second that must change nothing."""
         lines = [self._line(username, key, ordered)]
+        kinds = self.sample.kinds
+        kinds["good ones"] += 1
         if number % 15 == 0:
+            kinds["older than the line before them"] += 1
             # Issued before, arrives after. It may be applied first, but never last.
             either = (State.SUPERSEDED, State.SUCCEEDED)
             lines.append(self._line(username, key, before, hours_ago=2, ends=either, reason="arrives late"))
         elif number % 15 == 5:
+            kinds["repeated"] += 1
             lines.append(lines[0])
         elif number % 60 == 10:
+            kinds["expired"] += 1
             lines.append(
                 self._line(username, key, before, hours_ago=0.5, expired=True, ends=(State.EXPIRED,))
             )
         elif number % 60 == 40:
+            kinds["too old"] += 1
             lines.append(self._line(username, key, before, hours_ago=24 * 30, error="TooOld"))
         return lines
 

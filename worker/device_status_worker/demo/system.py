@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,9 @@ from device_status_worker.local import EmbeddedValkey, LocalCognito
 from device_status_worker.local.guard import Guard
 
 WORKERS: Final = 2
+START_TIMEOUT: Final = 60
+"""Seconds that the workers have until they take messages."""
+POLL: Final = 0.1
 STOP_TIMEOUT: Final = 15
 """Seconds that a worker has to give back what it holds."""
 
@@ -37,6 +41,7 @@ class System:
         self._quota = quota
         self._folder = folder
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._logs: list[Path] = []
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -44,7 +49,9 @@ class System:
             stack.enter_context(self._valkey)
             stack.enter_context(self.cognito)
             for number in range(1, WORKERS + 1):
-                self._start_worker(self._folder / f"worker-{number}.log", stack)
+                log = self._folder / f"worker-{number}.log"
+                self._start_worker(log, stack)
+                self._logs.append(log)
             self._exits = stack.pop_all()
         return self
 
@@ -82,6 +89,19 @@ class System:
         command = Path(sys.executable).with_name("device-status")
         return subprocess.run([command, *arguments], env=self.environment, check=False).returncode  # noqa: S603
 
+    def wait_until_ready(self) -> None:
+        """Return when all workers take messages.
+
+        Raises:
+            DemoError: they do not, in time.
+        """
+        give_up_at = time.monotonic() + START_TIMEOUT
+        while not all(b" ready." in log.read_bytes() for log in self._logs):
+            self.check_workers()
+            if time.monotonic() > give_up_at:
+                raise DemoError(f"the workers were not ready after {START_TIMEOUT} s")
+            time.sleep(POLL)
+
     def check_workers(self) -> None:
         """Raises DemoError where a worker has ended."""
         for number, worker in enumerate(self._workers, 1):
@@ -93,7 +113,7 @@ class System:
         stack.callback(guard.disarm)
         with log.open("wb") as out:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "device_status_worker", "worker"],
+                [sys.executable, "-m", "celery", "-A", "device_status_worker", "worker", "-l", "INFO"],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
