@@ -67,4 +67,5 @@ def quiet_libraries() -> None:
     """Hold back what would log usernames and device keys at the level DEBUG."""
     for name in _LOG_WHOLE_REQUESTS:
         logger = logging.getLogger(name)
-        logger.setLevel(max(logger.level, logging.INFO))
+        # The effective level: INFO alone would let them say more than the rest at WARNING.
+        logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
