@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from functools import cache
 from typing import Any
 
 import pytest
@@ -51,13 +52,23 @@ def command(cognito: LocalCognito) -> DeviceStatusCommand:
     return make_command(user_pool_id=pool, username="ada", device_key=cognito.add_device(pool, "ada"))
 
 
+@cache
+def shared() -> Cognito:
+    """For tests that leave boto3's settings as they are: to make a client costs more than any request."""
+    return Cognito(connections=2)
+
+
 def call(
-    command: DeviceStatusCommand, *, claim_lasts: float = 60.0, slot_lasts: float = 60.0
+    command: DeviceStatusCommand,
+    *,
+    claim_lasts: float = 60.0,
+    slot_lasts: float = 60.0,
+    client: Cognito | None = None,
 ) -> Succeeded | Failure | NotSent:
     """Call as a worker does that has a claim and a slot."""
     now = time.monotonic()
     claim = Claimed(command, owner="me", attempts=0, age=0.0, ends_at=now + claim_lasts)
-    return Cognito(connections=2).update_device_status(claim, Slot(now + slot_lasts, degraded=False))
+    return (client or shared()).update_device_status(claim, Slot(now + slot_lasts, degraded=False))
 
 
 def failure(command: DeviceStatusCommand, **options: Any) -> Failure:
@@ -163,7 +174,7 @@ def test_an_answer_that_does_not_come_ends_in_a_read_timeout(
 ) -> None:
     monkeypatch.setattr(cognito_module, "READ_TIMEOUT", 0.3)
     cognito.faults.add(Fault.hang(5.0))
-    found = failure(command)
+    found = failure(command, client=Cognito(1))
     assert (found.action, found.code, found.unanswered) == (Action.RETRY, "ReadTimeoutError", True)
     assert len(cognito.requests) == 1
 
@@ -172,7 +183,7 @@ def test_a_refused_connection_carried_nothing(
     cognito: LocalCognito, command: DeviceStatusCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"http://{HOST}:{free_port()}")
-    found = failure(command)
+    found = failure(command, client=Cognito(1))
     assert (found.action, found.code, found.unanswered) == (Action.RETRY, "EndpointConnectionError", False)
     assert cognito.requests == []
 
@@ -188,7 +199,7 @@ def test_a_connection_that_is_never_accepted_carried_nothing(
             each.setblocking(False)
             each.connect_ex(address)
         monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"http://{HOST}:{address[1]}")
-        found = failure(command)
+        found = failure(command, client=Cognito(1))
         for each in waiting:
             each.close()
     assert (found.action, found.code, found.unanswered) == (Action.RETRY, "ConnectTimeoutError", False)
@@ -199,7 +210,7 @@ def test_missing_credentials_are_our_fault_and_nothing_leaves(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    found = failure(command)
+    found = failure(command, client=Cognito(1))
     assert (found.action, found.code, found.unanswered) == (Action.PAUSE, "NoCredentialsError", False)
     assert cognito.requests == []
 
@@ -208,7 +219,7 @@ def test_a_profile_that_does_not_exist_is_our_fault(
     cognito: LocalCognito, command: DeviceStatusCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    found = failure(command)
+    found = failure(command, client=Cognito(1))
     assert (found.action, found.code) == (Action.PAUSE, "ProfileNotFound")
     assert cognito.requests == []
 
@@ -216,7 +227,7 @@ def test_a_profile_that_does_not_exist_is_our_fault(
 def test_a_region_that_can_be_none_is_the_commands_fault_and_nothing_leaves(
     cognito: LocalCognito, command: DeviceStatusCommand
 ) -> None:
-    found = failure(command.model_copy(update={"user_pool_id": "-no-region-_Ab12"}))
+    found = failure(command.model_copy(update={"user_pool_id": "-no-region-_Ab12"}), client=Cognito(1))
     assert (found.action, found.code) == (Action.DEAD_LETTER, "InvalidRegionError")
     assert cognito.requests == []
 
