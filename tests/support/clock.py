@@ -41,3 +41,23 @@ def server_ms(client: Any) -> int:
     """The server's clock, as the scripts read it."""
     seconds, microseconds = client.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+class PassingTime:
+    """Waits as a gate does, by turning the ledger's clock instead of sleeping.
+
+    Attributes:
+        waits: the seconds of each wait.
+        stops: set it where the worker shuts down.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.waits: list[float] = []
+        self.stops = False
+
+    def __call__(self, seconds: float) -> bool:
+        """Wait; True where the worker shuts down."""
+        self.waits.append(seconds)
+        let_time_pass(self._client, seconds)
+        return self.stops

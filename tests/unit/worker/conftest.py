@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
+from device_status_worker.cognito import Cognito
 from device_status_worker.local import LocalCognito
 
 
@@ -27,3 +29,14 @@ def cognito(_cognito: LocalCognito, monkeypatch: pytest.MonkeyPatch) -> Iterator
     _cognito.faults.clear()
     _cognito.quota.clear()
     _cognito.start()
+
+
+@pytest.fixture
+def calls(cognito: LocalCognito) -> Cognito:
+    """Calls that Cognito; the same object for all tests, since to make its clients takes long."""
+    return _calls(cognito.url)
+
+
+@cache
+def _calls(_url: str) -> Cognito:
+    return Cognito(connections=8)

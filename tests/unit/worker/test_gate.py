@@ -1,0 +1,296 @@
+"""Promises of the gate: the quota is kept, used to the full, and adapts to what the service says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from device_status import Lane, Settings, load_settings
+from device_status.ledger import Ledger, gate_key
+from device_status_worker.gate import HEADROOM, HORIZON, LATEST, PAUSE, PROBE_RATE, Gate, Gates, NoSlot, Slot
+from support.clock import PassingTime, let_time_pass
+
+REGION = "eu-west-1"
+KEY = gate_key(REGION, "UserResourceUpdate")
+QUOTA = 25
+CEILING = QUOTA * (1 - HEADROOM)
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    return load_settings(broker_url=redis_url, update_quota=QUOTA)
+
+
+@pytest.fixture
+def clock(ledger: Ledger) -> PassingTime:
+    return PassingTime(ledger.redis)
+
+
+@pytest.fixture
+def gate(ledger: Ledger, settings: Settings, clock: PassingTime) -> Gate:
+    return Gates(ledger.redis, settings, clock).update(REGION)
+
+
+def reserve_only(seconds: float) -> bool:
+    """For the place of a wait: take the slot and go on at once."""
+    return False
+
+
+def at_once(ledger: Ledger, settings: Settings, region: str = REGION) -> Gate:
+    """A gate that reserves slots without waiting for them."""
+    return Gates(ledger.redis, settings, reserve_only).update(region)
+
+
+def slot_times(ledger: Ledger, settings: Settings, count: int, lane: Lane = Lane.URGENT) -> list[float]:
+    """Reserve slots; when the one after each begins, in seconds, to the microsecond."""
+    gate, times = at_once(ledger, settings), []
+    for _ in range(count):
+        assert isinstance(gate.wait_for_slot(lane), Slot)
+        times.append(int(ledger.redis.hget(KEY, "next")) / 1e6)
+    return times
+
+
+def rate(ledger: Ledger, settings: Settings) -> float:
+    """Requests a second that the gate admits now."""
+    ledger.redis.hdel(KEY, "next")  # As though no slot had been taken, so that the next are near.
+    times = slot_times(ledger, settings, 3)
+    # A pause of this process between two makes their distance longer, never shorter.
+    return 1 / min(later - earlier for earlier, later in pairwise(times))
+
+
+def part(ledger: Ledger, settings: Settings) -> float:
+    """The rate as a part of the ceiling."""
+    return rate(ledger, settings) / CEILING
+
+
+class Monitor:
+    """Reads every slot that the server reserves, to the microsecond of its own clock."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.slots: list[float] = []
+
+    def __enter__(self) -> Monitor:
+        self._monitor = self._client.monitor()
+        self._monitor.__enter__()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.echo("the end")
+        self._thread.join()
+        self._monitor.__exit__(None, None, None)
+
+    def _read(self) -> None:
+        while True:
+            command = self._monitor.next_command()["command"].split(" ")
+            if command[0].upper() == "ECHO":
+                return
+            if command[0].upper() == "HSET" and command[1:3] == [KEY, "next"]:
+                self.slots.append(int(command[3]) / 1e6)
+
+    def most_in_a_second(self) -> int:
+        """Of all seconds, wherever they begin."""
+        return max(sum(first <= slot < first + 1 for slot in self.slots) for first in self.slots)
+
+
+class TestQuota:
+    def test_slots_are_evenly_spaced(self, ledger: Ledger, settings: Settings) -> None:
+        times = slot_times(ledger, settings, 100)
+        distances = [later - earlier for earlier, later in pairwise(times)]
+        assert distances == pytest.approx([1 / CEILING] * 99, abs=2e-6)
+
+    def test_an_idle_time_is_not_saved_up(self, ledger: Ledger, settings: Settings) -> None:
+        slot_times(ledger, settings, 1)
+        let_time_pass(ledger.redis, 3600)
+        times = slot_times(ledger, settings, 10)
+        assert times[-1] - times[0] >= 9 / CEILING - 1e-5
+
+    def test_many_threads_of_two_processes_keep_one_quota_and_use_it(
+        self, ledger: Ledger, settings: Settings
+    ) -> None:
+        end = threading.Event()
+        gates = [
+            Gates(Ledger(settings.ledger).redis, settings, end.wait).update(REGION),
+            Gates(Ledger(settings.ledger).redis, settings, end.wait).update(REGION),
+        ]
+        done = threading.Semaphore(0)
+
+        def work(gate: Gate) -> None:
+            while isinstance(gate.wait_for_slot(Lane.BULK), Slot):
+                done.release()
+
+        threads = [threading.Thread(target=work, args=(gates[number % 2],)) for number in range(20)]
+        with Monitor(ledger.redis) as monitor:
+            for thread in threads:
+                thread.start()
+            for _ in range(3 * QUOTA):
+                assert done.acquire(timeout=30)
+            end.set()
+            for thread in threads:
+                thread.join()
+
+        assert monitor.most_in_a_second() <= QUOTA
+        # Reserved a second ahead, no slot passes unused while threads wait.
+        lasted = monitor.slots[-1] - monitor.slots[0]
+        assert len(monitor.slots) - 1 == pytest.approx(lasted * CEILING, rel=0.03)
+
+    def test_another_region_has_its_own(self, ledger: Ledger, settings: Settings, clock: PassingTime) -> None:
+        slot_times(ledger, settings, QUOTA)
+        other = Gates(ledger.redis, settings, clock).update("us-east-1")
+        other.wait_for_slot(Lane.BULK)
+        assert clock.waits == [0]
+
+    def test_another_category_has_its_own(
+        self, ledger: Ledger, settings: Settings, clock: PassingTime
+    ) -> None:
+        slot_times(ledger, settings, QUOTA)
+        Gates(ledger.redis, settings, clock).read(REGION).wait_for_slot(Lane.BULK)
+        assert clock.waits == [0]
+
+    def test_a_slot_is_void_soon_after_its_moment(self, gate: Gate, clock: PassingTime) -> None:
+        before = time.monotonic()
+        slot = gate.wait_for_slot(Lane.ROUTINE)
+        assert isinstance(slot, Slot)
+        assert before + LATEST <= slot.send_before <= time.monotonic() + LATEST + clock.waits[0]
+
+
+class TestLanes:
+    @pytest.mark.parametrize("lane", Lane)
+    def test_a_lane_reserves_no_further_ahead_than_its_horizon(
+        self, lane: Lane, ledger: Ledger, settings: Settings, gate: Gate, clock: PassingTime
+    ) -> None:
+        slot_times(ledger, settings, int(CEILING * (HORIZON[Lane.URGENT] + 0.5)))
+        assert isinstance(gate.wait_for_slot(lane), Slot)
+        *before, last = clock.waits
+        assert before, "it had to ask again"
+        assert last <= HORIZON[lane]
+
+    def test_urgent_goes_before_bulk_that_waits(
+        self, ledger: Ledger, settings: Settings, gate: Gate, clock: PassingTime
+    ) -> None:
+        # As far as bulk may go, and one more.
+        slot_times(ledger, settings, int(CEILING * HORIZON[Lane.BULK]) + 2, Lane.BULK)
+        seconds, microseconds = ledger.redis.time()
+        urgent = slot_times(ledger, settings, 50, Lane.URGENT)
+        assert urgent[0] <= seconds + microseconds / 1e6 + HORIZON[Lane.BULK] + 3 / CEILING
+        # Bulk comes when those are through.
+        gate.wait_for_slot(Lane.BULK)
+        assert sum(clock.waits) >= 50 / CEILING
+
+
+class TestThrottles:
+    def test_a_throttle_slows_everybody_down(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        gate.throttled()
+        assert part(ledger, settings) == pytest.approx(0.7, abs=0.06)
+
+    def test_many_of_one_second_count_as_one(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        for _ in range(5):
+            gate.throttled()
+        assert part(ledger, settings) >= 0.69
+
+    def test_one_of_the_next_second_counts_again(
+        self, ledger: Ledger, settings: Settings, gate: Gate
+    ) -> None:
+        for _ in range(3):
+            gate.throttled()
+            let_time_pass(ledger.redis, 1)
+        assert part(ledger, settings) == pytest.approx((0.7**3 + 0.7**2 / 30 + 0.7 / 30 + 1 / 30), abs=0.06)
+
+    def test_the_rate_grows_back_evenly(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        gate.throttled()
+        for expected in (0.8, 0.9, 1.0, 1.0):
+            let_time_pass(ledger.redis, 3)
+            assert part(ledger, settings) == pytest.approx(expected, abs=0.06)
+
+    def test_from_nothing_it_takes_half_a_minute(
+        self, ledger: Ledger, settings: Settings, gate: Gate
+    ) -> None:
+        for _ in range(30):
+            gate.throttled()
+            let_time_pass(ledger.redis, 1)
+        lowest = part(ledger, settings)
+        assert lowest < 0.2
+        let_time_pass(ledger.redis, 15)
+        assert part(ledger, settings) == pytest.approx(lowest + 0.5, abs=0.06)
+        let_time_pass(ledger.redis, 15)
+        assert part(ledger, settings) == pytest.approx(1.0, abs=0.001)
+
+    def test_another_region_is_not_concerned(self, ledger: Ledger, settings: Settings) -> None:
+        at_once(ledger, settings, "us-east-1").throttled()
+        assert part(ledger, settings) == pytest.approx(1.0, abs=0.001)
+
+
+class TestFaults:
+    def test_each_halves_the_rate(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        for number in range(4):
+            assert part(ledger, settings) == pytest.approx(0.5**number, rel=0.01)
+            gate.fault()
+
+    def test_probes_go_on(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        for _ in range(50):
+            gate.fault()
+        assert rate(ledger, settings) == pytest.approx(PROBE_RATE, rel=0.01)
+
+    def test_successes_restore_it_as_fast(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        for _ in range(50):
+            gate.fault()
+        before = 0.0
+        for _ in range(7):  # log2 of ceiling / probe rate
+            now = rate(ledger, settings)
+            assert now > before
+            slot = gate.wait_for_slot(Lane.ROUTINE)
+            assert isinstance(slot, Slot)
+            gate.answered(slot)
+            before = now
+        assert part(ledger, settings) == pytest.approx(1.0, rel=0.001)
+
+    def test_success_on_a_sound_gate_asks_the_server_nothing(
+        self, ledger: Ledger, settings: Settings, gate: Gate
+    ) -> None:
+        slot = gate.wait_for_slot(Lane.ROUTINE)
+        assert isinstance(slot, Slot)
+        before = ledger.redis.hgetall(KEY)
+        gate.answered(slot)
+        assert not slot.degraded
+        assert ledger.redis.hgetall(KEY) == before
+
+
+class TestPause:
+    def test_nobody_gets_a_slot_and_all_hear_why(self, ledger: Ledger, settings: Settings) -> None:
+        at_once(ledger, settings).pause("ExpiredTokenException")
+        for _ in range(2):
+            answer = at_once(ledger, settings).wait_for_slot(Lane.URGENT)
+            assert isinstance(answer, NoSlot)
+            assert answer.why == "GatePaused:ExpiredTokenException"
+            assert PAUSE - 2 < answer.due_in < PAUSE + 1
+
+    def test_it_ends_with_a_probe(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        gate.pause("ExpiredTokenException")
+        let_time_pass(ledger.redis, PAUSE)
+        assert rate(ledger, settings) == pytest.approx(PROBE_RATE, rel=0.01)
+
+    def test_a_success_after_it_ends_it_for_good(
+        self, ledger: Ledger, settings: Settings, gate: Gate
+    ) -> None:
+        gate.pause("ExpiredTokenException")
+        let_time_pass(ledger.redis, PAUSE)
+        slot = gate.wait_for_slot(Lane.ROUTINE)
+        assert isinstance(slot, Slot)
+        gate.answered(slot)
+        assert not ledger.redis.hmget(KEY, "paused_until")[0]
+        assert rate(ledger, settings) > 1.1 * PROBE_RATE
+
+    def test_another_region_goes_on(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        gate.pause("ExpiredTokenException")
+        assert isinstance(at_once(ledger, settings, "us-east-1").wait_for_slot(Lane.BULK), Slot)
+
+
+def test_a_worker_that_shuts_down_takes_no_slot(gate: Gate, clock: PassingTime) -> None:
+    clock.stops = True
+    assert gate.wait_for_slot(Lane.ROUTINE) == NoSlot(0, "ShuttingDown")
