@@ -71,6 +71,8 @@ class Progress:
     ended_at: datetime | None
     is_input_complete: bool
     """Whether all users or devices were told; if not, the same `open` again goes on."""
+    is_listing_pool: bool
+    """Whether workers are still reading the pool's users."""
     input_error: str | None
     """Why the users of the pool could not be listed."""
     users: int
@@ -90,6 +92,8 @@ class Progress:
     cancelled: int
     rate: float
     """Devices a second that got their outcome, over the last half minute."""
+    trouble: str | None
+    """Why no request is sent just now, as `AccessDeniedException`, where the gate is paused."""
     webhook: str | None
     """`delivered` or `failed`, once it is known."""
     verification: Verification | None
@@ -175,7 +179,10 @@ def make_command(
 
 
 def read_progress(
-    fields: Mapping[str, str], timeline: Mapping[str, str], verification: Mapping[str, str]
+    fields: Mapping[str, str],
+    timeline: Mapping[str, str],
+    verification: Mapping[str, str],
+    trouble: str | None,
 ) -> Progress:
     """From what the ledger holds."""
 
@@ -197,6 +204,7 @@ def read_progress(
         opened_at=from_ms(fields["opened_at"]),
         ended_at=ended_at,
         is_input_complete=fields["sealed"] == "1",
+        is_listing_pool=fields.get("all_users") == "wanted",
         input_error=fields.get("all_users_error"),
         users=count("users"),
         users_open=count("users_open"),
@@ -212,6 +220,7 @@ def read_progress(
         dead_lettered=count("dead_lettered"),
         cancelled=count("cancelled"),
         rate=_rate(timeline),
+        trouble=trouble if ended_at is None else None,
         webhook=fields.get("webhook"),
         verification=_read_verification(verification) if verification else None,
     )

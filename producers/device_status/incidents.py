@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from device_status.command import Lane, Status
+from device_status.command import Lane, Status, region_of
 from device_status.errors import IncidentError, InvalidCommandError
 from device_status.incident import (
     Progress,
@@ -17,7 +17,7 @@ from device_status.incident import (
     make_command,
     read_progress,
 )
-from device_status.ledger import PREFIX, Ledger, from_ms
+from device_status.ledger import PREFIX, Ledger, from_ms, gate_key
 from device_status.producer import enter_and_publish
 from device_status.publisher import Publisher
 from device_status.scripts import ledger_errors
@@ -113,7 +113,7 @@ class Incidents:
         if not fields:
             raise unknown(incident_id)
         timeline = {bucket: count for bucket, count in zip(buckets, counts, strict=True) if count}
-        return read_progress(fields, timeline, verification)
+        return read_progress(fields, timeline, verification, self._trouble(fields["user_pool_id"]))
 
     def list(self) -> Iterator[Progress]:
         """The incidents of the retention, newest first."""
@@ -252,6 +252,15 @@ class Incidents:
             walk(self.ledger, incident_id)
         return self.progress(incident_id)
 
+    def _trouble(self, user_pool_id: str) -> str | None:
+        """Why a gate of the pool's Region is paused, or None."""
+        with ledger_errors(), self.ledger.redis.pipeline() as pipe:
+            pipe.time()
+            for category in ("UserResourceUpdate", "UserResourceRead", "UserList"):
+                pipe.hmget(gate_key(region_of(user_pool_id), category), "paused_until", "why")
+            (seconds, _), *gates = pipe.execute()
+        return next((why for until, why in gates if until and int(until) > int(seconds) * 1_000_000), None)
+
     def _verify_users(self, incident_id: str, run: str) -> None:
         scan = self.ledger.redis.hscan_iter(incident_key(incident_id, "outcomes"), count=_PAGE)
         with ledger_errors():
@@ -270,6 +279,12 @@ def walk(ledger: Ledger, incident_id: str) -> None:
 def check_user(user_pool_id: str, username: str) -> None:
     """Raises InvalidCommandError where the contract has no such username."""
     _check(user_pool_id, username, Status.NOT_REMEMBERED)
+
+
+def check_device(user_pool_id: str, username: str, device_key: str) -> None:
+    """Raises InvalidCommandError where the contract has no such device."""
+    status, issued_at = Status.NOT_REMEMBERED, from_ms(0)
+    make_command("x", user_pool_id, username, device_key, status=status, issued_at=issued_at)
 
 
 def check_pool(user_pool_id: str, status: Status) -> None:

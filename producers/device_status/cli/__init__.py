@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from device_status.cli import dead_letters
+from device_status.cli import dead_letters, incident, incident_evidence
 from device_status.cli.doctor import doctor
 from device_status.cli.importing import import_file
 from device_status.cli.output import EXIT_CODES, Exit, messages, one_line_errors
@@ -28,6 +28,10 @@ app.command("import", epilog=EXIT_CODES)(import_file)
 app.command("status", epilog=EXIT_CODES)(show_status)
 app.command("worker", epilog=EXIT_CODES)(worker)
 app.command("doctor", epilog=EXIT_CODES)(doctor)
+incident.app.command("report", epilog=EXIT_CODES)(incident_evidence.report)
+incident.app.command("verify", epilog=EXIT_CODES)(incident_evidence.verify)
+incident.app.command("check-report", epilog=EXIT_CODES)(incident_evidence.check)
+app.add_typer(incident.app, name="incident", epilog=EXIT_CODES)
 app.add_typer(dead_letters.app, name="dead-letters", epilog=EXIT_CODES)
 
 

@@ -65,8 +65,8 @@ def import_file(
         if value
     }
     with ExitStack() as stack:
-        source, size = _open(file, stack)
-        work = _Import(source, kind or _format(file, source), defaults, _id(file, import_id, defaults))
+        source, size = open_source(file, stack)
+        work = _Import(source, kind or format_of(file, source), defaults, _id(file, import_id, defaults))
         progress = stack.enter_context(_progress_bar(size))
         task = progress.add_task("checking" if dry_run else "sending", total=size, lines=0)
 
@@ -157,7 +157,8 @@ class _Import:
         return fields
 
 
-def _open(name: str, stack: ExitStack) -> tuple[BufferedReader, int | None]:
+def open_source(name: str, stack: ExitStack) -> tuple[BufferedReader, int | None]:
+    """A file or, for `-`, standard input; with its size where it has one."""
     if name == "-":
         return sys.stdin.buffer, None  # type: ignore[return-value]
     try:
@@ -167,7 +168,8 @@ def _open(name: str, stack: ExitStack) -> tuple[BufferedReader, int | None]:
         fail(Exit.USAGE, f"{name}: can't be read: {error.strerror}")
 
 
-def _format(name: str, source: BufferedReader) -> Format:
+def format_of(name: str, source: BufferedReader) -> Format:
+    """By the suffix, else by the first character."""
     suffix = Path(name).suffix.lower()
     if suffix in (".jsonl", ".ndjson", ".json"):
         return Format.JSONL

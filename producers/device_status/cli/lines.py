@@ -50,7 +50,7 @@ def read(file: BinaryIO, kind: Format, defaults: Mapping[str, str]) -> Iterator[
 
 
 def _read_jsonl(file: BinaryIO) -> Iterator[Line]:
-    for number, text in _physical_lines(file):
+    for number, text in physical_lines(file):
         if text is None:
             yield Line(number, None, f"is no UTF-8, or longer than {LONGEST} bytes")
         elif text.strip():
@@ -109,7 +109,7 @@ def _csv_records(file: BinaryIO) -> Iterator[Line]:
     """Records as {"cells": […]}; a quoted cell may run over several lines."""
     first = 0
     parts: list[str] = []
-    for number, text in _physical_lines(file):
+    for number, text in physical_lines(file):
         if text is None:
             yield Line(number, None, f"is no UTF-8, or longer than {LONGEST} bytes")
             continue
@@ -134,7 +134,7 @@ def _from_csv(number: int, record: str) -> Line:
     return Line(number, {"cells": rows[0] if rows else []})
 
 
-def _physical_lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
+def physical_lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
     """Lines with their number; None for one that is too long or no UTF-8."""
     number = 0
     while raw := file.readline(LONGEST + 1):

@@ -32,12 +32,14 @@ class Exit(IntEnum):
     USAGE = 2
     SETTINGS = 3
     UNAVAILABLE = 4
+    TIMED_OUT = 5
     INTERRUPTED = 130
 
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 not all of it: something was refused, not found, or did not succeed; "
-    "2 wrong usage; 3 wrong settings; 4 ledger, broker or AWS unavailable; 130 interrupted."
+    "2 wrong usage; 3 wrong settings; 4 ledger, broker or AWS unavailable; 5 not over when the time was; "
+    "130 interrupted."
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

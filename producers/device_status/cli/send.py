@@ -80,7 +80,7 @@ def _wait_for_outcome(producer: Producer, command_id: str, seconds: float) -> Re
         if record and record.outcome:
             return record
         if time.monotonic() > give_up_at:
-            fail(Exit.NOT_ALL, f"{command_id}: no outcome after {seconds:g} s")
+            fail(Exit.TIMED_OUT, f"{command_id}: no outcome after {seconds:g} s")
         time.sleep(_POLL)
 
 

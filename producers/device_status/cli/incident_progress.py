@@ -1,0 +1,205 @@
+"""Shows how far incidents have come: once, live, as a list, or as a plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from device_status.cli.incident_input import Input
+from device_status.cli.output import Exit, fail, messages, print_fields, print_json, print_table
+from device_status.incident import Progress
+from device_status.incidents import Incidents
+from device_status.settings import Settings
+
+_POLL: Final = 0.5
+_LINE_EVERY: Final = 10.0
+"""Seconds between two lines where it is no terminal."""
+_PATIENCE: Final = 15.0
+"""Seconds without any progress after which somebody should look at the workers."""
+_COUNTS: Final = (
+    "users",
+    "users_open",
+    "users_expanded",
+    "users_no_devices",
+    "users_dead_lettered",
+    "users_cancelled",
+    "devices",
+    "open",
+    "succeeded",
+    "superseded",
+    "expired",
+    "dead_lettered",
+    "cancelled",
+)
+
+
+def show(progress: Progress, settings: Settings, as_json: bool) -> None:
+    """The present state."""
+    if as_json:
+        print_json(progress.to_dict() | {"seconds_left": progress.seconds_left(settings.update_quota)})
+        return
+    verification = progress.verification
+    counts = {name: value for name in _COUNTS if (value := getattr(progress, name))}
+    print_fields(
+        {
+            "incident": progress.incident_id,
+            "phase": progress.phase,
+            "status ordered": progress.status,
+            "user pool": progress.user_pool_id,
+            "reason": progress.reason,
+            "requested by": progress.requested_by,
+            "opened at": progress.opened_at.isoformat(timespec="seconds"),
+            "ended at": progress.ended_at and progress.ended_at.isoformat(timespec="seconds"),
+            **counts,
+            "rate": _rate(progress, settings),
+            "time left": _time_left(progress, settings),
+            "trouble": _trouble(progress),
+            "webhook": progress.webhook,
+            "verified": verification and ("as ordered" if verification.is_as_ordered else "NOT as ordered"),
+        }
+    )
+
+
+def show_list(found: list[Progress], as_json: bool) -> None:
+    """One line an incident."""
+    if as_json:
+        print_json([progress.to_dict() for progress in found])
+        return
+    print_table(
+        ["incident", "phase", "opened at", "users", "devices", "open", "succeeded", "dead-lettered"],
+        [
+            (
+                each.incident_id,
+                each.phase,
+                each.opened_at.isoformat(timespec="seconds"),
+                each.users,
+                each.devices,
+                each.open,
+                each.succeeded,
+                each.dead_lettered,
+            )
+            for each in found
+        ],
+    )
+
+
+def watch(incidents: Incidents, incident_id: str) -> Progress:
+    """Show it live on standard error until it is over."""
+    progress = incidents.progress(incident_id)
+    next_line_at = moved_at = time.monotonic()
+    with Live(console=messages, auto_refresh=False, transient=True) as live:
+        while not progress.is_over:
+            stalled = time.monotonic() - moved_at > _PATIENCE
+            if messages.is_terminal:
+                live.update(_live(progress, incidents.settings, stalled), refresh=True)
+            elif time.monotonic() >= next_line_at:
+                messages.print(_line(progress, incidents.settings), markup=False)
+                next_line_at += _LINE_EVERY
+            time.sleep(_POLL)
+            before, progress = progress, incidents.progress(incident_id)
+            if (before.open, before.users_open, before.devices) != (
+                progress.open,
+                progress.users_open,
+                progress.devices,
+            ):
+                moved_at = time.monotonic()
+    return progress
+
+
+def plan(
+    incidents: Incidents,
+    user_pool_id: str,
+    given: Input,
+    users: Iterable[str],
+    devices: Iterable[tuple[str, str]],
+    all_users: bool,
+    count_devices: bool,
+    as_json: bool,
+) -> None:
+    """What an incident would do, and how long that takes at the quota."""
+    settings = incidents.settings
+    names, known = set(users), set(devices)
+    found: dict[str, Any] = {"users": None if all_users else len(names or {name for name, _ in known})}
+    count: int | None = len(known) if known else None
+    if count_devices and not known:
+        plan_id = incidents.count(user_pool_id=user_pool_id, users=names, all_users=all_users)
+        counted = watch(incidents, plan_id)
+        if counted.input_error:
+            fail(Exit.UNAVAILABLE, f"the pool's users can't be listed: {counted.input_error}")
+        count = counted.devices
+        found |= {
+            "users": counted.users,
+            "users without devices": counted.users_no_devices,
+            "users that can't be listed": counted.users_dead_lettered,
+        }
+    found |= {"devices": count, "update requests": count}
+    found["list requests, at least"] = 0 if known else found["users"]
+    if found["users"] is not None:
+        listing = 0 if known else found["users"] / settings.read_quota
+        found["seconds at the quota"] = round(max(listing, (count or 0) / settings.update_quota))
+    if as_json:
+        print_json({name.replace(" ", "_").replace(",", ""): value for name, value in found.items()})
+    else:
+        print_fields(found)
+    if count is None:
+        messages.print("the devices are not counted; --count-devices lets the workers list them")
+
+
+def _live(progress: Progress, settings: Settings, stalled: bool) -> Group:
+    bars = Table.grid(padding=(0, 2))
+    listed = progress.users - progress.users_open
+    done = progress.devices - progress.open
+    bars.add_row(
+        "users listed", ProgressBar(max(1, progress.users), listed, 40), f"{listed}/{progress.users}"
+    )
+    bars.add_row(
+        "devices done", ProgressBar(max(1, progress.devices), done, 40), f"{done}/{progress.devices}"
+    )
+    note = Text("")
+    if trouble := _trouble(progress):
+        note = Text(trouble, style="bold red")
+    elif stalled and progress.phase == "running":
+        note = Text("nothing moves: is a worker running? (device-status worker)", style="yellow")
+    return Group(f"{progress.incident_id}: {progress.phase}", bars, _line(progress, settings), note)
+
+
+def _line(progress: Progress, settings: Settings) -> str:
+    parts = [
+        f"users {progress.users - progress.users_open}/{progress.users}",
+        f"devices {progress.devices - progress.open}/{progress.devices}",
+        f"succeeded {progress.succeeded}",
+        f"dead-lettered {progress.dead_lettered + progress.users_dead_lettered}",
+        _rate(progress, settings) or "",
+        f"left: {_time_left(progress, settings)}",
+        _trouble(progress) or "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _rate(progress: Progress, settings: Settings) -> str | None:
+    return None if progress.is_over else f"{progress.rate:.1f}/s of {settings.update_quota:g}/s"
+
+
+def _time_left(progress: Progress, settings: Settings) -> str | None:
+    seconds = progress.seconds_left(settings.update_quota)
+    return None if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def _trouble(progress: Progress) -> str | None:
+    if progress.trouble:
+        return f"requests are paused: {progress.trouble}; mend the workers' credentials or permission"
+    if progress.input_error:
+        return (
+            f"the pool's users can't be listed: {progress.input_error}; the same `incident open` tries again"
+        )
+    if not (progress.is_input_complete or progress.is_listing_pool or progress.is_over):
+        return "its input is not complete; if nobody is adding to it, give the same `incident open` again"
+    return None

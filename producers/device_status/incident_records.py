@@ -1,0 +1,164 @@
+"""What an incident's report says, record by record, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from device_status.incident import Progress, incident_key
+from device_status.incidents import Incidents
+from device_status.ledger import command_key, from_ms
+from device_status.scripts import ledger_errors
+
+Record = dict[str, Any]
+
+_PAGE: Final = 500
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ENTRY: Final = (
+    "command",
+    "state",
+    "attempts",
+    "entered_at",
+    "finished_at",
+    "error_code",
+    "error_message",
+    "request_id",
+    "verified_run",
+    "verified_as",
+)
+
+
+def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
+    """The incident, its users, its devices, and what its verification found; each with its `record` kind.
+
+    Shapes: see docs/incident-report.md. Usernames are in them: a report is evidence.
+
+    Raises:
+        IncidentError: there is no such incident, or no longer.
+    """
+    progress = incidents.progress(incident_id)
+    yield _incident(progress)
+    redis = incidents.ledger.redis
+    with ledger_errors():
+        for username, outcome in redis.hscan_iter(incident_key(incident_id, "outcomes"), count=_PAGE):
+            yield _user(username, json.loads(outcome))
+    run = _ended_run(incidents, progress)
+    for keys in _pages(incidents, incident_key(incident_id, "devices")):
+        with ledger_errors(), redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(command_key(key), _ENTRY)
+            entries = pipe.execute()
+        for key, entry in zip(keys, entries, strict=True):
+            yield _device(key, dict(zip(_ENTRY, entry, strict=True)), run)
+    for findings in _pages(incidents, incident_key(incident_id, "findings")):
+        for finding in map(json.loads, findings):
+            # What became of the incident's own devices stands with them.
+            if finding["finding"] != "not_as_ordered":
+                yield {"record": "finding", **{name: _clean(value) for name, value in finding.items()}}
+
+
+def canonical(record: Mapping[str, Any]) -> str:
+    """One line of JSON, the same for equal records: sorted names, no spaces, UTF-8 unescaped; as `jq -cS`."""
+    return json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+class Digest:
+    """SHA-256 over the canonical lines of records, each with its line feed."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, record: Mapping[str, Any]) -> str:
+        """Count a record in; its canonical line, without the line feed."""
+        line = canonical(record)
+        self._sha256.update(line.encode() + b"\n")
+        return line
+
+    @property
+    def value(self) -> str:
+        """As 64 hexadecimal digits."""
+        return self._sha256.hexdigest()
+
+
+def timeline(incidents: Incidents, incident_id: str) -> list[tuple[datetime, int]]:
+    """How many devices had their outcome in each ten seconds that saw any, in order."""
+    with ledger_errors():
+        counts = incidents.ledger.redis.hgetall(incident_key(incident_id, "timeline"))
+    return sorted((datetime.fromtimestamp(int(at), UTC), int(count)) for at, count in counts.items())
+
+
+def _pages(incidents: Incidents, key: str) -> Iterator[Sequence[str]]:
+    first = 0
+    while True:
+        with ledger_errors():
+            page = incidents.ledger.redis.lrange(key, first, first + _PAGE - 1)
+        if not page:
+            return
+        yield page
+        first += len(page)
+
+
+def _ended_run(incidents: Incidents, progress: Progress) -> str | None:
+    if progress.verification is None or progress.verification.ended_at is None:
+        return None
+    with ledger_errors():
+        run: str = incidents.ledger.redis.hget(incident_key(progress.incident_id, "verification"), "run")
+    return run
+
+
+def _incident(progress: Progress) -> Record:
+    fields = progress.to_dict()
+    # What changes from second to second is no evidence.
+    for name in ("rate", "trouble", "webhook"):
+        del fields[name]
+    return {"record": "incident", **{name: _clean(value) for name, value in fields.items()}}
+
+
+def _user(username: str, outcome: Mapping[str, Any]) -> Record:
+    record: Record = {
+        "record": "user",
+        "username": username,
+        "outcome": outcome["outcome"],
+        "devices": outcome.get("devices"),
+        "attempts": outcome.get("attempts"),
+        "finished_at": _time(outcome["at"]),
+    }
+    for name in ("error_code", "error_message", "request_id"):
+        record[name] = _clean(outcome.get(name) or None)
+    return record
+
+
+def _device(key: str, entry: Mapping[str, str | None], run: str | None) -> Record:
+    if entry["command"] is None:
+        return {"record": "device", "command_id": key, "outcome": "forgotten"}
+    command = json.loads(entry["command"])
+    record: Record = {
+        "record": "device",
+        "command_id": command["command_id"],
+        "username": command["username"],
+        "device_key": command["device_key"],
+        "status": command["status"],
+        "issued_at": command["issued_at"],
+        "outcome": entry["state"],
+        "attempts": int(entry["attempts"] or 0),
+        "entered_at": _time(entry["entered_at"]),
+        "finished_at": _time(entry["finished_at"]),
+    }
+    for name in ("error_code", "error_message", "request_id"):
+        record[name] = _clean(entry[name] or None)
+    if run is not None:
+        record["verified_as"] = entry["verified_as"] if entry["verified_run"] == run else "gone"
+    return record
+
+
+def _time(milliseconds: str | int | None) -> str | None:
+    return from_ms(milliseconds).isoformat() if milliseconds else None
+
+
+def _clean(value: Any) -> Any:
+    """Without what no report and no terminal should be told, and what JSON writers escape differently."""
+    return _CONTROL.sub(" ", value) if isinstance(value, str) else value
