@@ -17,6 +17,7 @@ from device_status_worker.demo.follow import follow
 from device_status_worker.demo.report import look_up, problems, show_outcomes, show_requests
 from device_status_worker.demo.sample import make_sample
 from device_status_worker.demo.system import WORKERS, DemoError, System
+from device_status_worker.local.isolation import forget_settings
 
 _SERVERS = f"Valkey, a local Amazon Cognito and {WORKERS} workers"
 
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         KeyboardInterrupt: after everything that was started has ended.
     """
     options = _parser().parse_args(argv)
+    forget_settings()
     console = Console(highlight=False, soft_wrap=True)
     for ending in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C does: leave every `with` in order.

@@ -70,16 +70,10 @@ class System:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For workers and commands: nothing of the user's own AWS or device-status settings is left."""
-        own = ("AWS_", "DEVICE_STATUS_")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        """For workers and commands."""
         return {
-            **inherited,
+            **os.environ,
             **self.cognito.environment(),
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "NO_PROXY": "*",
-            "no_proxy": "*",
             "DEVICE_STATUS_BROKER_URL": self._valkey.url,
             "DEVICE_STATUS_UPDATE_QUOTA": str(self._quota),
         }
@@ -87,7 +81,10 @@ class System:
     def run(self, *arguments: str) -> int:
         """Run `device-status …`, with its output where ours goes; returns its exit code."""
         command = Path(sys.executable).with_name("device-status")
-        return subprocess.run([command, *arguments], env=self.environment, check=False).returncode  # noqa: S603
+        # In a session of its own Ctrl-C reaches us alone; `run` then ends it.
+        return subprocess.run(  # noqa: S603
+            [command, *arguments], env=self.environment, check=False, start_new_session=True
+        ).returncode
 
     def wait_until_ready(self) -> None:
         """Return when all workers take messages.

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .cognito import LocalCognito
+from .isolation import forget_settings
 from .pools import DEFAULT_REGION
 from .valkey import EmbeddedValkey
 
@@ -22,6 +23,7 @@ from .valkey import EmbeddedValkey
 def main(argv: list[str] | None = None) -> int:
     """Runs until a signal; returns the exit status 0."""
     options = _parser().parse_args(argv)
+    forget_settings()
     # A byte arrives here with each signal, also with one that came while we were starting: no window in which
     # it is lost.
     signals, wakeup = socket.socketpair()
