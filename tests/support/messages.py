@@ -171,3 +171,15 @@ TWO_FACED_MESSAGES: Final[dict[str, Callable[[str], bytes]]] = {
 }
 """Messages that our checks and Celery may read in different ways. Each holds the marker it is made with,
 where it has a command as its id."""
+
+
+def parts_of(raw: bytes) -> tuple[Any, Any, Any, bytes]:
+    """Headers, content type, content encoding and body of an envelope, as Celery's consumer gets them."""
+    message = json.loads(raw)
+    body = message["body"]
+    decoded = (
+        base64.b64decode(body)
+        if message["properties"].get("body_encoding")
+        else body.encode("utf-8", "replace")
+    )
+    return message["headers"], message.get("content-type"), message.get("content-encoding"), decoded

@@ -1,14 +1,24 @@
-"""One Cognito for the tests of the worker's parts, as boto3 finds it."""
+"""The parts of a worker, put together in this process, and one Cognito as boto3 finds it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 
+from device_status import DeviceStatusCommand, Settings
+from device_status.ledger import Ledger
+from device_status.publisher import Publisher
 from device_status_worker.cognito import Cognito
+from device_status_worker.gate import Gates
+from device_status_worker.handle import Worker
 from device_status_worker.local import LocalCognito
+from support import make_command
+from support.clock import PassingTime
+
+MakeCommand = Callable[..., DeviceStatusCommand]
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +50,36 @@ def calls(cognito: LocalCognito) -> Cognito:
 @cache
 def _calls(_url: str) -> Cognito:
     return Cognito(connections=8)
+
+
+@pytest.fixture
+def clock(ledger: Ledger) -> PassingTime:
+    """How the worker's gates wait."""
+    return PassingTime(ledger.redis)
+
+
+@pytest.fixture
+def worker(settings: Settings, ledger: Ledger, calls: Cognito, clock: PassingTime) -> Worker:
+    """A worker on the session's server."""
+    return Worker(
+        settings=settings,
+        ledger=ledger,
+        gates=Gates(ledger.redis, settings, clock),
+        cognito=calls,
+        publisher=Publisher(settings.broker_url),
+    )
+
+
+@pytest.fixture
+def new_command(cognito: LocalCognito) -> MakeCommand:
+    """Makes commands for new devices of one user."""
+    pool = cognito.create_pool()
+    cognito.add_user(pool, "ada")
+
+    def make(**overrides: Any) -> DeviceStatusCommand:
+        fields = {"user_pool_id": pool, "username": "ada", **overrides}
+        if "device_key" not in fields:
+            fields["device_key"] = cognito.add_device(pool, "ada")
+        return make_command(**fields)
+
+    return make

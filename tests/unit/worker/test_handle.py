@@ -13,14 +13,12 @@ import pytest
 from device_status import DeadLetters, DeviceStatusCommand, Lane, Settings, State, load_settings
 from device_status.ledger import LEASE, Ledger, as_json
 from device_status.outcomes import Busy, Claimed, Conflict, DeviceBusy, Done, Lost, Waiting
-from device_status.publisher import Publisher
-from device_status_worker.cognito import CALL_TIMEOUT, Cognito
+from device_status_worker.cognito import CALL_TIMEOUT
 from device_status_worker.failures import ACTIONS, Action
 from device_status_worker.gate import PAUSE, Gates
 from device_status_worker.handle import Worker, handle
 from device_status_worker.local import Fault, LocalCognito
 from device_status_worker.retries import BASE, SOON
-from support import make_command
 from support.broker import take_commands
 from support.clock import PassingTime, let_time_pass
 
@@ -32,37 +30,6 @@ MakeCommand = Callable[..., DeviceStatusCommand]
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
     return load_settings(broker_url=redis_url, max_attempts=MAX_ATTEMPTS, max_age=MAX_AGE, update_quota=1000)
-
-
-@pytest.fixture
-def clock(ledger: Ledger) -> PassingTime:
-    return PassingTime(ledger.redis)
-
-
-@pytest.fixture
-def worker(settings: Settings, ledger: Ledger, calls: Cognito, clock: PassingTime) -> Worker:
-    return Worker(
-        settings=settings,
-        ledger=ledger,
-        gates=Gates(ledger.redis, settings, clock),
-        cognito=calls,
-        publisher=Publisher(settings.broker_url),
-    )
-
-
-@pytest.fixture
-def new_command(cognito: LocalCognito) -> MakeCommand:
-    """Makes commands for new devices of one user."""
-    pool = cognito.create_pool()
-    cognito.add_user(pool, "ada")
-
-    def make(**overrides: Any) -> DeviceStatusCommand:
-        fields = {"user_pool_id": pool, "username": "ada", **overrides}
-        if "device_key" not in fields:
-            fields["device_key"] = cognito.add_device(pool, "ada")
-        return make_command(**fields)
-
-    return make
 
 
 def run(command: DeviceStatusCommand, worker: Worker) -> Any:

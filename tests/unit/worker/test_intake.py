@@ -1,0 +1,168 @@
+"""Promises of the intake: what can't become a command is told from what can, and kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from device_status import DeadLetters, Lane, Settings
+from device_status.ledger import Ledger
+from device_status.publisher import queue_name
+from device_status_worker.intake import (
+    MOST_BODY,
+    MOST_ENVELOPE,
+    MOST_RAW,
+    Intake,
+    envelope_problem,
+    message_problem,
+    plain_headers,
+)
+from support import DEVICE_KEY, USERNAME, wire_object
+from support.messages import BAD_MESSAGES, body_of, envelope, parts_of
+
+GOOD = envelope(body_of({"command": wire_object()}))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def names(code: str) -> list[str]:
+    return [name for name, make in BAD_MESSAGES.items() if make("x").code == code]
+
+
+class TestChecks:
+    @pytest.mark.parametrize("name", names("MalformedEnvelope"))
+    def test_an_envelope_that_kombu_cannot_read_has_a_problem(self, name: str) -> None:
+        assert envelope_problem(BAD_MESSAGES[name]("marker").raw)
+
+    @pytest.mark.parametrize("name", names("MalformedMessage"))
+    def test_a_message_that_celery_cannot_run_has_a_problem(self, name: str) -> None:
+        raw = BAD_MESSAGES[name]("marker").raw
+        assert envelope_problem(raw) is None
+        code, reason = message_problem(*parts_of(raw)) or ("", "")
+        assert code == "MalformedMessage"
+        assert reason
+
+    def test_a_good_message_has_none(self) -> None:
+        assert envelope_problem(GOOD) is None
+        assert message_problem(*parts_of(GOOD)) is None
+
+    @pytest.mark.parametrize(
+        ("task", "keywords"),
+        [
+            ("device_status.apply", {"command": {}}),
+            ("device_status.apply_many", {"commands": []}),
+            ("device_status.mark", {"mark": 1, "lane": "bulk"}),
+        ],
+    )
+    def test_each_task_of_ours_is_known(self, task: str, keywords: dict[str, Any]) -> None:
+        assert message_problem(*parts_of(envelope(body_of(keywords), task=task))) is None
+
+    def test_sizes_are_bounded_to_the_byte(self) -> None:
+        body = body_of({"command": {"reason": ""}})
+        longest = body.replace(b'""', b'"' + b"x" * (MOST_BODY - len(body)) + b'"')
+        assert len(longest) == MOST_BODY
+        assert message_problem(*parts_of(envelope(longest))) is None
+        assert message_problem(*parts_of(envelope(longest + b" ")))
+        padded = GOOD + b" " * (MOST_ENVELOPE - len(GOOD))
+        assert envelope_problem(padded) is None
+        assert envelope_problem(padded + b" ")
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes_are_judged(self, raw: bytes) -> None:
+        assert envelope_problem(raw)
+
+    @given(st.data())
+    @settings(max_examples=300)
+    def test_any_change_of_a_message_is_judged(self, data: st.DataObject) -> None:
+        message = json.loads(GOOD)
+        part = data.draw(st.sampled_from([message, message["headers"], message["properties"]]))
+        part[data.draw(st.sampled_from(sorted(part)))] = data.draw(json_values)
+        raw = json.dumps(message).encode()
+        if envelope_problem(raw) is None:
+            message_problem(*parts_of(raw))  # Says something, and does not raise.
+
+    @given(json_values, json_values, json_values, json_values)
+    @example({"task": "device_status.apply", "id": "1"}, "application/json", "utf-8", "[[], {}, {}]")
+    def test_any_parts_are_judged(self, headers: Any, content_type: Any, encoding: Any, body: Any) -> None:
+        # Text of a body that is no command; none of these can be one by chance.
+        assert message_problem(headers, content_type, encoding, body) is not None
+
+    def test_celery_sees_no_header_of_the_senders_but_task_and_id(self) -> None:
+        sent = {"task": "device_status.apply", "id": "1", "argsrepr": USERNAME, "retries": 99, "group": "g"}
+        headers = plain_headers(sent)
+        assert (headers["task"], headers["id"]) == ("device_status.apply", "1")
+        assert USERNAME not in str(headers)
+        assert headers["retries"] == 0
+        assert headers["group"] is None
+
+
+@pytest.fixture
+def intake(ledger: Ledger) -> Intake:
+    return Intake(ledger)
+
+
+@pytest.fixture
+def letters(settings: Settings) -> DeadLetters:
+    return DeadLetters(settings)
+
+
+class TestBurial:
+    def test_a_command_is_accepted_and_nothing_buried(self, intake: Intake, letters: DeadLetters) -> None:
+        command = intake.accept(wire_object(), Lane.ROUTINE, "message/0")
+        assert command is not None
+        assert command.username == USERNAME
+        assert list(letters.list()) == []
+
+    @pytest.mark.parametrize(
+        ("fields", "code", "reason"),
+        [
+            (wire_object(status=...), "MalformedCommand", "status"),
+            (wire_object(status="gone"), "MalformedCommand", "status"),
+            (wire_object(schema_version=2), "UnsupportedSchema", "schema_version"),
+            (wire_object(schema_version="2"), "MalformedCommand", "schema_version"),
+            ([1], "MalformedCommand", ""),
+            (None, "MalformedCommand", ""),
+            ("\ud800", "MalformedCommand", ""),
+        ],
+    )
+    def test_what_is_no_command_is_kept_with_the_reason_and_without_its_values(
+        self, fields: Any, code: str, reason: str, intake: Intake, letters: DeadLetters
+    ) -> None:
+        assert intake.accept(fields, Lane.URGENT, "message/0") is None
+        (letter,) = letters.list()
+        assert (letter.error_code, letter.queue) == (code, queue_name(Lane.URGENT))
+        assert json.loads(letter.raw or "") == fields
+        assert reason in letter.error_message
+        assert USERNAME not in letter.error_message
+        assert DEVICE_KEY not in letter.error_message
+
+    def test_a_message_that_is_delivered_twice_is_buried_once(
+        self, intake: Intake, letters: DeadLetters
+    ) -> None:
+        for place in ("message/0", "message/0", "message/1"):
+            intake.accept({}, Lane.BULK, place)
+        assert len(list(letters.list())) == 2
+        assert letters.count_by_error() == {"MalformedCommand": 2}
+
+    def test_without_a_place_each_is_buried(self, intake: Intake, letters: DeadLetters) -> None:
+        for _ in range(2):
+            intake.bury("MalformedEnvelope", "why", b"raw", queue_name(Lane.BULK))
+        assert len(list(letters.list())) == 2
+
+    def test_raw_bytes_are_bounded_and_the_reason_says_so(self, intake: Intake, letters: DeadLetters) -> None:
+        intake.bury("MalformedEnvelope", "why", b"x" * (MOST_RAW + 1), queue_name(Lane.BULK))
+        (letter,) = letters.list()
+        assert letter.raw == "x" * MOST_RAW
+        assert str(MOST_RAW + 1) in letter.error_message
+
+    def test_bytes_that_are_no_text_stay_readable(self, intake: Intake, letters: DeadLetters) -> None:
+        intake.bury("MalformedEnvelope", "why", b"a\xff\x00b", queue_name(Lane.BULK))
+        (letter,) = letters.list()
+        assert letter.raw == "a\\xff\x00b"

@@ -1,0 +1,182 @@
+"""The contract with kombu: the private method that `transport.py` overrides is the one we know, and a
+message that can't be read costs nothing but itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import socket
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import kombu
+import pytest
+import redis
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+from packaging.requirements import Requirement
+
+from device_status import Lane
+from device_status.errors import LedgerUnavailableError
+from device_status.publisher import queue, queue_name
+from device_status_worker.intake import envelope_problem
+from device_status_worker.transport import CheckedChannel, SentinelTransport, Transport
+from support import wire_object
+from support.messages import BAD_MESSAGES, body_of, envelope
+
+KNOWN = """
+def _brpop_read(self, **options):
+    try:
+        try:
+            dest__item = self.client.parse_response(self.client.connection, 'BRPOP', **options)
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        if dest__item:
+            dest, item = dest__item
+            dest = bytes_to_str(dest).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(dest)
+            self.connection._deliver(loads(bytes_to_str(item)), dest)
+            return True
+        else:
+            raise Empty()
+    finally:
+        self._in_poll = None
+        self._flush_brpop_reauth()
+"""
+"""kombu's method. Where this differs from the installed one, read what changed and follow it."""
+
+LANE = Lane.ROUTINE
+UNREADABLE = [name for name, make in BAD_MESSAGES.items() if make("x").code == "MalformedEnvelope"]
+
+
+def plain(source: str) -> str:
+    return ast.unparse(ast.parse(textwrap.dedent(source)))
+
+
+class TestContract:
+    def test_kombus_method_is_the_one_that_was_followed(self) -> None:
+        assert plain(inspect.getsource(kombu_redis.Channel._brpop_read)) == plain(KNOWN)
+
+    def test_ours_has_the_same_signature(self) -> None:
+        ours, theirs = (
+            [(each.name, each.kind) for each in inspect.signature(method).parameters.values()]
+            for method in (CheckedChannel._brpop_read, kombu_redis.Channel._brpop_read)
+        )
+        assert ours == theirs
+
+    def test_a_message_is_delivered_as_we_call_it(self) -> None:
+        assert list(inspect.signature(virtual.Transport._deliver).parameters) == ["self", "message", "queue"]
+
+    @pytest.mark.parametrize("transport", [Transport, SentinelTransport])
+    def test_both_transports_use_our_channel(self, transport: Any) -> None:
+        assert issubclass(transport.Channel, CheckedChannel)
+        assert transport.Channel._brpop_read is CheckedChannel._brpop_read
+
+    def test_kombus_version_is_bound_to_the_minor_release(self) -> None:
+        project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+        requirements = map(Requirement, project["optional-dependencies"]["worker"])
+        (bound,) = [each.specifier for each in requirements if each.name == "kombu"]
+        major, minor = (int(part) for part in version("kombu").split(".")[:2])
+        assert version("kombu") in bound
+        assert f"{major}.{minor + 1}.0" not in bound
+
+
+class Reader:
+    """Reads a queue through our channel as a worker does."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = kombu.Connection(url, transport=f"{Transport.__module__}:Transport")
+        self.received: list[Any] = []
+        self.consumer = kombu.Consumer(
+            self.connection.channel(),
+            queues=[queue(LANE, url)],
+            on_message=self._keep,
+            accept=["application/json"],
+        )
+        self.consumer.consume()
+
+    def _keep(self, message: Any) -> None:
+        message.ack()
+        self.received.append(message)
+
+    def read(self) -> Any:
+        """The next message that is one."""
+        while not self.received:
+            self.connection.drain_events(timeout=10)
+        return self.received.pop(0)
+
+
+@pytest.fixture
+def buried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, str]]:
+    """What our channel found to be no message; the real check decides."""
+    found: list[tuple[bytes, str]] = []
+
+    def bury(raw: bytes, queue: str) -> bool:
+        if envelope_problem(raw):
+            found.append((raw, queue))
+            return True
+        return False
+
+    monkeypatch.setattr(CheckedChannel, "bury_envelope", staticmethod(bury), raising=False)
+    return found
+
+
+@pytest.fixture
+def reader(redis_url: str, buried: list[tuple[bytes, str]]) -> Iterator[Reader]:
+    reader = Reader(redis_url)
+    yield reader
+    reader.connection.release()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+class TestReading:
+    def test_what_redis_answers_to_brpop_goes_through_our_method(self, reader: Reader) -> None:
+        channel = reader.connection.default_channel
+        assert channel.handlers["BRPOP"].__func__ is CheckedChannel._brpop_read
+
+    @pytest.mark.parametrize("name", UNREADABLE)
+    def test_a_message_that_cannot_be_read_is_handed_over_whole_and_the_next_is_delivered(
+        self, name: str, reader: Reader, client: Any, buried: list[tuple[bytes, str]]
+    ) -> None:
+        bad = BAD_MESSAGES[name]("marker").raw
+        good = body_of({"command": wire_object(command_id="good")})
+        client.lpush(queue_name(LANE), bad)
+        client.lpush(queue_name(LANE), envelope(good))
+        assert reader.read().body == good
+        assert buried == [(bad, queue_name(LANE))]
+
+    def test_a_message_says_where_it_came_from_and_nothing_else_does(
+        self, reader: Reader, client: Any
+    ) -> None:
+        lie = {"delivery_info": {"exchange": "", "routing_key": "device-status.urgent"}}
+        client.lpush(queue_name(LANE), envelope(b"[]", properties=lie))
+        assert reader.read().delivery_info["routing_key"] == queue_name(LANE)
+
+    def test_an_empty_queue_is_no_error(self, reader: Reader) -> None:
+        with pytest.raises(socket.timeout):
+            reader.connection.drain_events(timeout=0.1)
+
+    def test_while_the_ledger_is_away_the_message_stays_first_in_its_queue(
+        self, reader: Reader, client: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def bury(raw: bytes, queue: str) -> bool:
+            raise LedgerUnavailableError
+
+        monkeypatch.setattr(CheckedChannel, "bury_envelope", staticmethod(bury))
+        messages = [envelope(b"[]"), envelope(b"[]")]
+        for message in messages:
+            client.lpush(queue_name(LANE), message)
+        with pytest.raises(redis.ConnectionError):
+            reader.read()
+        assert client.lrange(queue_name(LANE), 0, -1) == messages[::-1]
