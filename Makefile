@@ -2,7 +2,7 @@
 # ARGS are passed on: make test ARGS="-x tests/unit", make demo ARGS="--devices 50".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check chaos clean
+.PHONY: help demo test check chaos bench clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -24,9 +24,12 @@ check: $(INSTALLED) ## Lint, format, types
 chaos: $(INSTALLED) ## Workers and servers killed and stopped at random, under load (minutes)
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
+bench: $(INSTALLED) ## How fast publishing and working are on this machine (minutes)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 clean: ## Remove .venv and what tools left behind
 	rm -rf .venv .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find producers worker tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find producers worker tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made again when a dependency changed.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -36,7 +39,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    python=; \
 	  done; \
 	  test -n "$$python" || { echo 'make: found no Python 3.11 or newer with venv (Debian and Ubuntu: apt install python3-venv)' >&2; exit 1; }; \
-	  echo "installing into .venv, once"; \
+	  echo "Installing into .venv, once; it takes about a minute …"; \
 	  "$$python" -m venv --clear .venv; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
