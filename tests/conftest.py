@@ -10,6 +10,7 @@ import pytest
 
 from device_status import Producer, Settings, load_settings
 from device_status.ledger import Ledger
+from support.rabbitmq import RabbitMQ, missing
 from support.servers import Valkey, start_valkey
 
 # Here and not in a fixture: modules of the worker read the environment when they are imported.
@@ -53,3 +54,22 @@ def ledger(settings: Settings) -> Iterator[Ledger]:
 def producer(settings: Settings) -> Producer:
     """A producer on the session's server."""
     return Producer(settings)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """The one RabbitMQ of the session; its queues may hold what another test left."""
+    if reason := missing():
+        # A run that promises both brokers must not pass on one.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with RabbitMQ() as node:
+        yield node
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def rabbitmq_url(request: pytest.FixtureRequest) -> str:
+    """For `Site`: a test that uses it runs on both brokers. Empty where the broker is Redis."""
+    if request.param == "redis":
+        return ""
+    node: RabbitMQ = request.getfixturevalue("rabbitmq")
+    return node.url

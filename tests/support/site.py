@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -17,8 +18,9 @@ import redis
 
 from device_status import DeadLetter, DeadLetters, Lane, Producer, Record, Settings, load_settings
 from device_status.ledger import Ledger
-from device_status.publisher import queue_name
+from device_status.publisher import Publisher, queue_name
 from device_status_worker.local import LocalCognito, Request
+from support.amqp import delete_queues
 from support.commands import wire_object
 from support.servers import start_valkey
 from support.waiting import eventually
@@ -28,9 +30,15 @@ from support.workers import WorkerProcess
 class Site:
     """A Valkey, a Cognito, and the workers that were started here; all ends with the context."""
 
-    def __init__(self, **settings: str) -> None:
-        """`settings` are DEVICE_STATUS_* without the prefix, for the workers."""
-        self._settings = settings
+    def __init__(self, rabbitmq_url: str = "", **settings: str) -> None:
+        """`settings` are DEVICE_STATUS_* without the prefix, for the workers.
+
+        Parameters:
+            rabbitmq_url: of a broker that is running and that this takes over, all it holds included;
+                default: the site's own Valkey.
+        """
+        self._rabbitmq_url = rabbitmq_url
+        self._overrides = settings
         self._exits = ExitStack()
         self.workers: list[WorkerProcess] = []
 
@@ -43,6 +51,8 @@ class Site:
                 closing(redis.Redis.from_url(self.valkey.url, decode_responses=True))
             )
             self._exits = exits.pop_all()
+        if self._rabbitmq_url:
+            delete_queues(self._rabbitmq_url)
         return self
 
     def __exit__(
@@ -50,10 +60,25 @@ class Site:
     ) -> None:
         self._exits.close()
 
+    @property
+    def broker_url(self) -> str:
+        """URL of the broker."""
+        return self._rabbitmq_url or self.valkey.url
+
     @cached_property
     def settings(self) -> Settings:
         """As the workers have them."""
-        return load_settings(broker_url=self.valkey.url, **self._settings)
+        return load_settings(broker_url=self.broker_url, ledger_url=self.valkey.url, **self._overrides)
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """For programs that work here."""
+        return (
+            dict(os.environ)
+            | self.cognito.environment()
+            | {f"DEVICE_STATUS_{name.upper()}": value for name, value in self._overrides.items()}
+            | {"DEVICE_STATUS_BROKER_URL": self.broker_url, "DEVICE_STATUS_LEDGER_URL": self.valkey.url}
+        )
 
     @cached_property
     def producer(self) -> Producer:
@@ -72,14 +97,8 @@ class Site:
 
     def start_worker(self, *, level: str = "INFO", lanes: Iterable[Lane] = ()) -> WorkerProcess:
         """Start one more; it is not ready yet."""
-        environment = (
-            os.environ
-            | self.cognito.environment()
-            | {f"DEVICE_STATUS_{name.upper()}": value for name, value in self._settings.items()}
-            | {"DEVICE_STATUS_BROKER_URL": self.valkey.url}
-        )
         log = self._folder / f"worker{len(self.workers)}.log"
-        worker = WorkerProcess(environment, log, level=level, lanes=lanes)
+        worker = WorkerProcess(self.environment, log, level=level, lanes=lanes)
         self.workers.append(worker)
         self._exits.callback(worker.kill)
         return worker.start()
@@ -118,6 +137,10 @@ class Site:
         """The requests that reached the pool."""
         return [request for request in self.cognito.requests if request.user_pool_id == user_pool_id]
 
+    def status_of(self, command: dict[str, Any]) -> str:
+        """What Cognito thinks of the command's device."""
+        return self.cognito.device_status(command["user_pool_id"], command["username"], command["device_key"])
+
     def outcome(self, command_id: str, seconds: float = 20.0) -> Record:
         """The command's record, once it has an outcome."""
 
@@ -135,15 +158,30 @@ class Site:
         return [self.outcome(each, max(0.1, deadline - time.monotonic())) for each in command_ids]
 
     def push(self, raw: bytes, lane: Lane = Lane.ROUTINE) -> None:
-        """Put raw bytes in a queue."""
+        """Put raw bytes in a queue of Redis."""
         self.client.lpush(queue_name(lane), raw)
+
+    def publish(self, *commands: dict[str, Any], lane: Lane = Lane.ROUTINE) -> None:
+        """Publish messages, one for each command, without any entry in the ledger: a producer of others."""
+        for command in commands:
+            self._publisher.publish([json.dumps(command)], lane)
+
+    def publish_together(self, *commands: dict[str, Any], lane: Lane = Lane.ROUTINE) -> None:
+        """As `publish`, in one message."""
+        self._publisher.publish([json.dumps(command) for command in commands], lane)
+
+    def fence(self, lane: Lane = Lane.ROUTINE) -> None:
+        """Return when all that was published in this lane before has been received by a worker."""
+        last = self.make_command()
+        self.publish(last, lane=lane)
+        self.outcome(last["command_id"])
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        return Publisher(self.broker_url)
 
     def letter_with(self, marker: str) -> DeadLetter | None:
         """The dead letter of a message that is no command whose raw text holds `marker`."""
         # Without NULs, so that it is found in UTF-16 as well.
         letters = self.dead_letters.list()
         return next((each for each in letters if marker in (each.raw or "").replace("\0", "")), None)
-
-    def messages_unacknowledged(self) -> int:
-        """How many messages are with a worker."""
-        return int(self.client.hlen("unacked"))
