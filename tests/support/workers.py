@@ -74,10 +74,10 @@ class WorkerProcess:
         self._process.terminate()
         return self.wait()
 
-    def wait(self) -> int:
-        """Wait for its end; its exit code."""
+    def wait(self, seconds: float = STOP_TIMEOUT) -> int:
+        """Wait for its end, at most so long; its exit code."""
         assert self._process is not None
-        code = self._process.wait(STOP_TIMEOUT)
+        code = self._process.wait(seconds)
         self._disarm()
         return code
 
