@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -244,10 +246,10 @@ class TestFailures:
         script("listing_claim", [], "late", int(LEASE * 1000))
         let_time_pass(crew.worker.ledger.redis, LEASE + 1)
         crew.finish()
-        before = incidents.progress("INC-1")
+        before = counters(incidents.progress("INC-1"))
         arguments = ["users", "INC-1", "ada", "late", "dead_lettered", 0, 1, 0, "X", "", "", 1000]
         assert script("listing_settle", [], *arguments) == "lost"
-        assert incidents.progress("INC-1") == before
+        assert counters(incidents.progress("INC-1")) == before
 
 
 class TestSteering:
@@ -378,7 +380,7 @@ class TestVerification:
         open_incident(incidents, pool, "ada", "grace", "nobody")
         crew.finish()
         cognito.add_device(pool, "grace")
-        boto = crew.worker.cognito._client("us-east-1")
+        boto = boto3.client("cognito-idp", region_name="us-east-1")
         boto.admin_update_device_status(
             UserPoolId=pool, Username="ada", DeviceKey=keys[0], DeviceRememberedStatus="remembered"
         )
@@ -494,20 +496,14 @@ class TestCounters:
                 let_time_pass(worker.ledger.redis, 61)
             elif name == "redrive":
                 for letter in list(letters.list(limit=1)):
-                    try:
+                    with suppress(NotRedrivableError):
                         letters.redrive(letter.id)
-                    except NotRedrivableError:
-                        pass
             elif name in ("pause", "resume", "cancel"):
-                try:
+                with suppress(IncidentError):
                     getattr(incidents, name)("INC-1")
-                except IncidentError:
-                    pass
             elif name == "open":
-                try:
+                with suppress(IncidentError):
                     open_incident(incidents, pool, "ada", "grace", "linus", "nobody")
-                except IncidentError:
-                    pass
             elif name == "list":
                 crew.list(most=2)
             else:
