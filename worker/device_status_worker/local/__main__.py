@@ -37,9 +37,12 @@ def main(argv: list[str] | None = None) -> int:
             EmbeddedValkey(options.valkey_port, options.data_dir, append_only=options.data_dir is not None)
         )
         cognito = stack.enter_context(LocalCognito(options.port, quota=quota, log_size=1000))
-        for _ in range(options.pools):
-            _say(f"pool {_seed(cognito, options)}: users user-0 to user-{options.users - 1}")
         environment = {"DEVICE_STATUS_BROKER_URL": valkey.url, **cognito.environment(options.region)}
+        for _ in range(options.pools):
+            pool_id = _seed(cognito, options)
+            # For commands that a page of the documentation shows.
+            environment.setdefault("POOL", pool_id)
+            _say(f"pool {pool_id}: users user-0 to user-{options.users - 1}")
         for name, value in environment.items():
             sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         sys.stdout.flush()
