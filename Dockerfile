@@ -19,4 +19,4 @@ USER 10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --start-period=30s --interval=30s --timeout=10s --retries=3 \
     CMD ["python", "/opt/device-status/worker_health.py"]
-CMD ["celery", "-A", "device_status_worker", "worker"]
+CMD ["device-status", "worker"]
