@@ -1,0 +1,64 @@
+"""What is RabbitMQ's own: quorum queues, confirms, a broker that dies and comes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import kombu
+import pytest
+
+from device_status import Lane, Producer, PublishError, State
+from device_status.publisher import queue_name
+from support.rabbitmq import RabbitMQ, missing
+from support.site import Site
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitMQ]:
+    """A node of this module alone, since it is killed."""
+    if reason := missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with RabbitMQ() as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def site(node: RabbitMQ) -> Iterator[Site]:
+    with Site(node.url) as site:
+        site.start_worker().wait_until_ready()
+        yield site
+
+
+def test_queues_are_quorum_queues(site: Site) -> None:
+    with kombu.Connection(site.broker_url) as connection, pytest.raises(Exception, match="x-queue-type"):
+        # As a classic one it is refused, since it is there as another.
+        kombu.Queue(queue_name(Lane.BULK), channel=connection.default_channel, durable=True).declare()
+
+
+def test_a_broker_that_is_away_is_told_and_the_repeat_has_no_second_effect(
+    site: Site, node: RabbitMQ
+) -> None:
+    producer, command = Producer(site.settings), site.make_command()
+    producer.enqueue(site.make_command())
+    node.kill()
+    try:
+        with pytest.raises(PublishError) as raised:
+            producer.enqueue(command)
+        assert raised.value.command_ids == [command["command_id"]]
+        assert "guest" not in str(raised.value)
+    finally:
+        node.start()
+    producer.enqueue(command)
+    producer.enqueue(command)
+    assert site.outcome(command["command_id"], 60).state is State.SUCCEEDED
+    assert len(site.requests_for(command["user_pool_id"])) == 1
+
+
+def test_a_worker_goes_on_when_the_broker_is_back(site: Site, node: RabbitMQ) -> None:
+    node.restart()
+    command = site.make_command()
+    producer = Producer(site.settings)
+    producer.enqueue(command)
+    assert site.outcome(command["command_id"], 60).state is State.SUCCEEDED
+    assert all(worker.is_alive for worker in site.workers)
