@@ -2,7 +2,7 @@
 # ARGS are passed on: make test ARGS="-x tests/unit", make demo ARGS="--devices 50".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check chaos bench clean
+.PHONY: help demo test check chaos bench docs clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -26,6 +26,9 @@ chaos: $(INSTALLED) ## Workers and servers killed and stopped at random, under l
 
 bench: $(INSTALLED) ## How fast publishing and working are on this machine (minutes)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(INSTALLED) ## Renew what the code says of itself: settings, commands, schema
+	@PYTHONPATH=tests $(BIN)/python -m support.reference
 
 clean: ## Remove .venv and what tools left behind
 	rm -rf .venv .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
