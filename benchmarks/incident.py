@@ -26,8 +26,8 @@ for number = first, first + count - 1 do
   local key = string.format('%s:%032x', incident, number)
   local command = string.gsub(template, 'KEY', key)
   redis.call('HSET', 'device-status:command:' .. key, 'command_id', key, 'fingerprint', string.rep('f', 64),
-    'command', command, 'lane', 'bulk', 'state', 'succeeded', 'attempts', 1, 'entered_at', at, 'queued_at', at,
-    'finished_at', at, 'incident', incident, 'request_id', '11111111-2222-3333-4444-555555555555')
+    'command', command, 'lane', 'bulk', 'state', 'succeeded', 'attempts', 1, 'entered_at', at,
+    'queued_at', at, 'finished_at', at, 'incident', incident, 'request_id', '11111111-2222-3333-4444-555555555555')
   keys[#keys + 1] = key
   if #keys == 1000 then
     redis.call('RPUSH', 'device-status:incident:' .. incident .. ':devices', unpack(keys))
@@ -73,8 +73,8 @@ def _fill(redis: Any, name: str, devices: int) -> None:
 
 def _report(here: Site, name: str, kind: str) -> float:
     program = (
-        "import resource, sys; from device_status.cli import app\n"
-        f"app(['incident', 'report', '{name}', '--format', '{kind}', '-o', '/dev/null'], standalone_mode=False)\n"
+        "import resource; from device_status.cli import app\n"
+        f"app('incident report {name} --format {kind} -o /dev/null'.split(), standalone_mode=False)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     environment = os.environ | {"DEVICE_STATUS_BROKER_URL": here.valkey.url}
