@@ -27,7 +27,8 @@ for number = first, first + count - 1 do
   local command = string.gsub(template, 'KEY', key)
   redis.call('HSET', 'device-status:command:' .. key, 'command_id', key, 'fingerprint', string.rep('f', 64),
     'command', command, 'lane', 'bulk', 'state', 'succeeded', 'attempts', 1, 'entered_at', at,
-    'queued_at', at, 'finished_at', at, 'incident', incident, 'request_id', '11111111-2222-3333-4444-555555555555')
+    'queued_at', at, 'finished_at', at, 'incident', incident,
+    'request_id', '11111111-2222-3333-4444-555555555555')
   keys[#keys + 1] = key
   if #keys == 1000 then
     redis.call('RPUSH', 'device-status:incident:' .. incident .. ':devices', unpack(keys))
@@ -47,7 +48,9 @@ def measure(here: Site, devices: int) -> dict[str, Any]:
     _fill(redis, name, devices)
     redis.hset(incident_key(name), mapping={"devices": devices, "succeeded": devices, "users": devices // 10})
     at = int(opened.opened_at.timestamp()) // 10 * 10
-    redis.hset(incident_key(name, "timeline"), mapping={str(at + 10 * n): 250 for n in range(devices // 250)})
+    redis.hset(
+        incident_key(name, "timeline"), mapping={str(at + 10 * n): 250 for n in range(1 + devices // 250)}
+    )
 
     looks = []
     for _ in range(_LOOKS):
