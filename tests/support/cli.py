@@ -37,22 +37,21 @@ def problem_of(arguments: Sequence[str], *, may_lack_arguments: bool = False) ->
 
 
 def commands_in(line: str) -> list[list[str]]:
-    """The arguments of each `device-status` in a shell's line; more may stand before it, and in a pipe."""
+    """The arguments of each `device-status` that a shell would run for this line, in pipes and lists too."""
     found: list[list[str]] = []
-    current: list[str] | None = None
     lexer = shlex.shlex(line, posix=True, punctuation_chars="|;&<>()")
     lexer.whitespace_split = True
-    skip = False
-    for token in lexer:
-        if skip:
-            skip = False
-        elif token in ("|", "||", "&&", ";", "&", "(", ")"):
-            current = None
+    words: list[str] = []
+    is_file = False
+    for token in [*lexer, ";"]:
+        if set(token) <= set("|;&()"):
+            if words[:1] == ["device-status"]:
+                found.append(words[1:])
+            words = []
         elif set(token) <= set("<>"):
-            skip = True  # The file that follows.
-        elif current is not None:
-            current.append(token)
-        elif token == "device-status":
-            current = []
-            found.append(current)
+            is_file = True
+        elif is_file:
+            is_file = False
+        elif words or "=" not in token:  # A variable may be set before the command.
+            words.append(token)
     return found
