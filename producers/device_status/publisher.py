@@ -21,6 +21,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from device_status.command import Lane
 from device_status.errors import DeviceStatusError
+from device_status.sentinel import SCHEME, SentinelUrl
 from device_status.settings import without_password
 
 APPLY: Final = "device_status.apply"
@@ -114,7 +115,7 @@ class Publisher:
                 # A child must neither use nor close the sockets that it shares with its parent.
                 self._inherited.append(self._pool)
                 self._pool = kombu.Connection(
-                    self._broker_url, transport_options=transport_options(self._broker_url)
+                    kombu_url(self._broker_url), transport_options=transport_options(self._broker_url)
                 ).Pool(_CONNECTIONS)
                 self._pid = os.getpid()
             return self._pool
@@ -137,16 +138,26 @@ def queue(lane: Lane, broker_url: str) -> kombu.Queue:
     )
 
 
+def kombu_url(broker_url: str) -> str:
+    """The URL as kombu reads it."""
+    if broker_url.startswith(f"{SCHEME}://"):
+        return SentinelUrl.parse(broker_url).kombu_url
+    return broker_url
+
+
 def transport_options(broker_url: str) -> dict[str, Any]:
     """Options with which no call on the broker waits for ever (kombu's default for Redis is no timeout)."""
     if broker_url.startswith("amqp"):
         return {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 10, "write_timeout": 10}
-    return {
+    options: dict[str, Any] = {
         "socket_timeout": 4,
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 10,
     }
+    if broker_url.startswith(f"{SCHEME}://"):
+        options["master_name"] = SentinelUrl.parse(broker_url).master_name
+    return options
 
 
 def chunked(commands: Iterable[str]) -> Iterator[list[str]]:

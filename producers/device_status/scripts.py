@@ -11,8 +11,10 @@ from typing import Any
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from device_status.errors import LedgerUnavailableError
+from device_status.sentinel import SCHEME, SentinelUrl
 
 CONNECT_TIMEOUT = 3.0
 """Seconds to wait for a connection."""
@@ -28,15 +30,26 @@ def connect(url: str) -> Any:
     package may run twice in a row. Typed Any, since redis-py types its answers as every type that any
     way of connecting may give.
     """
-    return redis.Redis.from_url(
-        url,
-        decode_responses=True,
-        protocol=2,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_timeout=ANSWER_TIMEOUT,
-        socket_keepalive=True,
-        health_check_interval=30,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, (redis.ConnectionError,)),
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": ANSWER_TIMEOUT,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, (redis.ConnectionError,))
+    if not url.startswith(f"{SCHEME}://"):
+        return redis.Redis.from_url(url, retry=retry, **options)
+    there = SentinelUrl.parse(url)
+    sentinels = Sentinel(there.hosts, sentinel_kwargs=options)
+    return sentinels.master_for(
+        there.master_name,
+        db=there.database,
+        username=there.username,
+        password=there.password,
+        retry=retry,
+        **options,
     )
 
 

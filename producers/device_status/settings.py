@@ -11,8 +11,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from device_status.errors import SettingsError
+from device_status.sentinel import SCHEME, SentinelUrl
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 _BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps")
 
 
@@ -160,4 +161,9 @@ def _unreadable(url: str) -> str | None:
             return "is no proper URL"
         if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
             return "is no proper URL: percent-encode / ? # [ ] @ in its password"
+    if scheme(url) == SCHEME:
+        try:
+            SentinelUrl.parse(url)
+        except ValueError as error:
+            return f"is no URL of sentinels: {error}"
     return None

@@ -14,7 +14,7 @@ from celery import Celery, signals
 from device_status.command import Lane
 from device_status.errors import SettingsError
 from device_status.health import ledger_warnings
-from device_status.publisher import queue, transport_options
+from device_status.publisher import kombu_url, queue, transport_options
 from device_status_worker import process, transport
 from device_status_worker.redaction import quiet_libraries
 
@@ -42,7 +42,7 @@ _redis_options = {
 
 app = Celery("device-status", include=["device_status_worker.tasks"], set_as_current=False)
 app.conf.update(
-    broker_url=_broker_url,
+    broker_url=kombu_url(_broker_url),
     broker_transport_options=transport_options(_broker_url)
     | ({} if _broker_url.startswith("amqp") else _redis_options),
     # Celery gives up after 100 tries and the worker exits.

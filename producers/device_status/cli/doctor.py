@@ -92,7 +92,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 def _broker(settings: Settings) -> Iterator[Finding]:
     Publisher(settings.broker_url).ping()
     yield Finding("broker", Level.OK, f"{without_password(settings.broker_url)} answers")
-    is_redis = scheme(settings.broker_url) in ("redis", "rediss")
+    is_redis = scheme(settings.broker_url) in ("redis", "rediss", "sentinel")
     if is_redis and settings.broker_url != settings.ledger:
         for warning in server_warnings(connect(settings.broker_url), name="broker"):
             yield Finding("broker", Level.WARNING, warning)
@@ -127,8 +127,23 @@ def _aws(user_pool_id: str | None) -> Iterator[Finding]:
         yield Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed")
     except ClientError as error:
         yield _answer(error.response)
+        if user_pool_id is not None:
+            yield from _listing(session, config, user_pool_id)
     except BotoCoreError as error:
         yield Finding("AWS", Level.ERROR, f"{error}; check network, Region and credentials")
+
+
+def _listing(session: Any, config: Any, user_pool_id: str) -> Iterator[Finding]:
+    """Incidents need one more permission."""
+    try:
+        session.client("cognito-idp", config=config).admin_list_devices(
+            UserPoolId=user_pool_id, Username=_NOBODY, Limit=1
+        )
+    except Exception as error:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+        if "AccessDenied" in code:
+            needed = "cognito-idp:AdminListDevices (and cognito-idp:ListUsers for --all-users)"
+            yield Finding("AWS", Level.WARNING, f"incidents can't list devices; grant {needed}")
 
 
 def _answer(response: Any) -> Finding:
