@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 
 from device_status import Incidents
-from device_status.incident import Phase
+from device_status.incident import Phase, incident_key
+from device_status_worker.local import Fault
 from support.clock import let_time_pass
 from support.incidents import counters, make_users, recount, statuses
 from support.site import Site
@@ -131,6 +133,22 @@ def test_a_worker_killed_in_the_middle_changes_nothing_in_the_result(
     incidents.open("KILLED", user_pool_id=pool, users=[*users, "nobody"])
     assert incidents.progress("KILLED").phase is Phase.ENDED
     assert updates(site, pool) == asked
+
+
+def test_a_worker_that_stops_gives_its_listings_back(site: Site, incidents: Incidents) -> None:
+    pool = make_users(site.cognito, {f"user-{number}": 1 for number in range(40)})
+    slow = site.cognito.faults.add(Fault.delay(0.5), operation="AdminListDevices")
+    incidents.open("STOPPED", user_pool_id=pool, users=[f"user-{number}" for number in range(40)])
+    eventually(lambda: slow.hits > 4, "listings are under way")
+    for worker in site.workers:
+        worker.send_signal(signal.SIGTERM)
+    assert [worker.wait() for worker in site.workers] == [0, 0]
+    held = [json.loads(each) for each in site.client.hvals(incident_key("STOPPED", "working"))]
+    assert not [each for each in held if each["owner"]], "a listing waits for its lease"
+    site.cognito.faults.clear()
+    site.restart_dead_workers()
+    eventually(lambda: incidents.progress("STOPPED").is_over, "another worker goes on", 30)
+    assert incidents.progress("STOPPED").all_succeeded
 
 
 def test_the_end_is_told_to_the_webhook_once_and_signed(

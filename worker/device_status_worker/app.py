@@ -106,3 +106,9 @@ def _ready(sender: Any, **_: Any) -> None:
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
 def _stop_waiting(**_: Any) -> None:
     process.stop.set()
+
+
+@signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+def _give_back_listings(**_: Any) -> None:
+    # Celery waits for its tasks alone; a listing that died with the process would wait for its lease.
+    process.lister().join()

@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import Final
 
 from device_status.incidents import walk
+from device_status_worker.cognito import CALL_TIMEOUT
 from device_status_worker.handle import Worker
 from device_status_worker.listing_devices import Listing, list_devices
 from device_status_worker.listing_requests import LEASE
@@ -35,11 +36,20 @@ class Lister:
     def __init__(self, worker: Worker, stop: Event) -> None:
         self._worker = worker
         self._stop = stop
+        self._threads: list[Thread] = []
 
     def start(self) -> None:
         """Work in threads that end with the process."""
         for number in range(THREADS):
-            Thread(target=self._run, name=f"lister-{number}", daemon=True).start()
+            thread = Thread(target=self._run, name=f"lister-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def join(self) -> None:
+        """Return when the threads have finished or given back what they had, after `stop` was set."""
+        give_up_at = time.monotonic() + CALL_TIMEOUT
+        for thread in self._threads:
+            thread.join(max(0.0, give_up_at - time.monotonic()))
 
     def work(self) -> bool:
         """Do the next listing, if there is one; says whether there was."""
