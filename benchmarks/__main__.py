@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -152,15 +150,10 @@ def _send_to_baseline(here: Site, count: int, run: str) -> None:
 
 
 def _peak(here: Site, count: int) -> float:
-    program = (
-        "import resource; from benchmarks.servers import commands; from device_status import Producer\n"
-        f"assert Producer().enqueue_many(commands({count}, 'm{count}')).accepted == {count}\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    return here.peak_memory(
+        "from benchmarks.servers import commands; from device_status import Producer\n"
+        f"assert Producer().enqueue_many(commands({count}, 'm{count}')).accepted == {count}"
     )
-    environment = os.environ | {"DEVICE_STATUS_BROKER_URL": here.valkey.url}
-    shown = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True)
-    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return round(int(shown.stdout) / unit, 1)
 
 
 if __name__ == "__main__":

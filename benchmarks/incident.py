@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -75,12 +72,7 @@ def _fill(redis: Any, name: str, devices: int) -> None:
 
 
 def _report(here: Site, name: str, kind: str) -> float:
-    program = (
-        "import resource; from device_status.cli import app\n"
-        f"app('incident report {name} --format {kind} -o /dev/null'.split(), standalone_mode=False)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    return here.peak_memory(
+        "from device_status.cli import app\n"
+        f"app('incident report {name} --format {kind} -o /dev/null'.split(), standalone_mode=False)"
     )
-    environment = os.environ | {"DEVICE_STATUS_BROKER_URL": here.valkey.url}
-    shown = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True)
-    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return round(int(shown.stdout) / unit, 1)
