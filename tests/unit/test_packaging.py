@@ -80,6 +80,7 @@ class TestTheWheel:
         for_all = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
         assert {re.match(r"[\w-]+", line)[0] for line in for_all} == {  # type: ignore[index]
             "kombu",
+            "packaging",
             "pydantic",
             "pydantic-settings",
             "redis",
@@ -108,6 +109,29 @@ class TestTheWheel:
             check=False,
         )
         assert done.stdout == "from-the-wheel\n", done.stderr
+
+    @pytest.mark.parametrize("extra", ["", "worker", "demo"])
+    def test_asks_for_all_that_it_imports(
+        self, extra: str, wheel: Path, tmp_path: Path, redis_url: str
+    ) -> None:
+        zipfile.ZipFile(wheel).extractall(tmp_path)
+        done = subprocess.run(
+            # -P: without the folder of the script, whose package imports ours.
+            [
+                sys.executable,
+                "-P",
+                str(ROOT / "tests/support/only_required.py"),
+                str(tmp_path),
+                extra,
+                redis_url,
+            ],
+            env={"PYTHONPATH": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.endswith("works\n"), done.stderr
 
 
 def test_a_wheel_can_be_built_from_the_sdist(built: Path, tmp_path: Path) -> None:
