@@ -73,7 +73,7 @@ def main(folder: str, extra: str, redis_url: str) -> None:
         from device_status_worker.tasks import apply_many
 
         assert apply_many.name == "device_status.apply_many"
-        assert process.receiver()
+        assert process.receiver().threads == settings.concurrency
     if extra == "demo":
         from device_status_worker.local import LocalCognito
 
