@@ -80,7 +80,10 @@ def import_file(
     else:
         print_table(list(summary), [list(summary.values())])
         if work.repeated and not dry_run:
-            messages.print(f"repeated: known from before; --import-id sends them as new ones ({work.id})")
+            messages.print(
+                "repeated: known from before or from another line, and without effect; another --import-id "
+                f"than {work.id} sends lines without a command_id anew"
+            )
     if work.refused:
         raise typer.Exit(Exit.NOT_ALL)
 
