@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from device_status.cli import app
 from device_status.health import ledger_warnings, server_warnings
 from device_status.scripts import connect
 from device_status_worker.local import EmbeddedValkey
 from support.servers import HOST, free_port
+from support.waiting import eventually
+from support.workers import WorkerProcess
+
+EVICTING = {"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}
 
 
 def test_a_server_with_the_right_settings_gets_no_warning(tmp_path: Path) -> None:
@@ -36,3 +44,43 @@ def test_a_policy_that_evicts_is_told(policy: str, tmp_path: Path) -> None:
 def test_one_that_does_not_answer_is_a_warning_and_no_error() -> None:
     (warning,) = ledger_warnings(connect(f"redis://{HOST}:{free_port()}/0"))
     assert "does not answer" in warning
+
+
+def test_a_worker_that_starts_tells_both_and_works_all_the_same(tmp_path: Path) -> None:
+    with EmbeddedValkey(config=EVICTING) as server:
+        environment = os.environ | {"DEVICE_STATUS_BROKER_URL": server.url}
+        worker = WorkerProcess(environment, tmp_path / "worker.log").start()
+        try:
+            worker.wait_until_ready()
+            for text in ("append-only file is off", "maxmemory-policy is allkeys-lru"):
+                eventually(
+                    lambda text=text: any(
+                        "WARNING" in line and text in line for line in worker.output.splitlines()
+                    ),
+                    f"the worker warns: {text}",
+                )
+            assert worker.terminate() == 0
+        finally:
+            worker.kill()
+
+
+def test_doctor_tells_both_of_ledger_and_of_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedValkey(config=EVICTING) as ledger, EmbeddedValkey(config=EVICTING) as broker:
+        monkeypatch.setenv("DEVICE_STATUS_BROKER_URL", broker.url)
+        monkeypatch.setenv("DEVICE_STATUS_LEDGER_URL", ledger.url)
+        # Without credentials it asks AWS nothing.
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        findings = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    warnings = sorted(
+        finding["finding"].partition(";")[0].partition(": when")[0].partition(": what")[0]
+        for finding in findings
+        if finding["level"] == "warning"
+    )
+    assert warnings == [
+        "broker: maxmemory-policy is allkeys-lru",
+        "broker: the append-only file is off",
+        "ledger: maxmemory-policy is allkeys-lru",
+        "ledger: the append-only file is off",
+    ]
