@@ -6,9 +6,10 @@ import base64
 import json
 import pickle
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from typing import Any, Final
 
 from device_status import Lane
@@ -183,3 +184,41 @@ def parts_of(raw: bytes) -> tuple[Any, Any, Any, bytes]:
         else body.encode("utf-8", "replace")
     )
     return message["headers"], message.get("content-type"), message.get("content-encoding"), decoded
+
+
+def properties_of(raw: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Body and AMQP properties of the message that an envelope stands for."""
+    headers, content_type, content_encoding, body = parts_of(raw)
+    properties = {"content_type": content_type, "content_encoding": content_encoding}
+    return body, {"application_headers": headers, "delivery_mode": 2, **properties}
+
+
+def mutations(good: bytes, chance: Random, count: int) -> Iterator[bytes]:
+    """Messages that are none, each made from a good one by one change of its bytes or fields."""
+    values: list[Any] = [None, True, -1, 1e300, "", "x" * 1000, "\ud800", [], [[]], {}, {"a": {"b": []}}]
+    for _ in range(count):
+        message = json.loads(good)
+        # Its own, or it would pass for one that is delivered again.
+        message["properties"]["delivery_tag"] = chance.randbytes(16).hex()
+        match chance.randrange(5):
+            case 0:  # Cut short.
+                yield good[: chance.randrange(1, len(good) - 1)]
+            case 1:  # A byte that stands nowhere in JSON.
+                at = chance.randrange(len(good))
+                yield good[:at] + chance.choice([b"\x00", b"\xff", b"\x1b"]) + good[at + 1 :]
+            case 2:  # Noise.
+                yield chance.randbytes(chance.randrange(1, 500))
+            case 3:  # A field that the worker needs, of another kind.
+                part, name = chance.choice(
+                    [
+                        (message, "headers"),
+                        (message, "properties"),
+                        (message, "content-type"),
+                        (message["headers"], "task"),
+                    ]
+                )
+                part[name] = chance.choice(values)
+                yield json.dumps(message).encode()
+            case _:  # A body that is no command.
+                message["body"] = base64.b64encode(json.dumps(chance.choice(values)).encode()).decode()
+                yield json.dumps(message).encode()

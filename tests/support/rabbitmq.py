@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -14,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from device_status_worker.local.guard import Guard
 from support.servers import HOST, free_port
+from support.waiting import eventually
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 START_TIMEOUT = 90.0
@@ -25,30 +26,60 @@ def missing() -> str | None:
     return None if SERVER.exists() else f"RabbitMQ is not installed ({SERVER}; Debian: rabbitmq-server)"
 
 
+class _Child:
+    """A process that ends with this one, however that ends."""
+
+    def __init__(self, command: list[str | Path], environment: dict[str, str], log: Path) -> None:
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._guard = Guard()
+        self._guard.arm(self._process.pid)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._guard.disarm()
+
+
 class RabbitMQ:
-    """A node on free ports, with its data in a temporary folder."""
+    """A node on free ports, with its data in a temporary folder; it ends with this process."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="device-status-rabbitmq-"))
-        self._port, distribution, name_service = free_port(), free_port(), free_port()
+        self._port, distribution, self._names_port = free_port(), free_port(), free_port()
         (self._folder / "plugins").write_text("[].")
         (self._folder / "rabbitmq.conf").touch()
         self._environment = {
             "PATH": os.environ["PATH"],
             # Erlang's cookie lies in the home folder; without a terminal's variables it needs no more.
             "HOME": str(self._folder),
+            # The script becomes the node, instead of a parent that dies without it.
+            "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_NODENAME": f"device-status-{secrets.token_hex(4)}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": str(self._port),
             "RABBITMQ_DIST_PORT": str(distribution),
-            "ERL_EPMD_PORT": str(name_service),
+            "ERL_EPMD_PORT": str(self._names_port),
             "ERL_EPMD_ADDRESS": HOST,
             "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
             "RABBITMQ_LOG_BASE": str(self._folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq"),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._log = self._folder / "out.log"
+        self._names: _Child | None = None
+        self._node: _Child | None = None
 
     @property
     def url(self) -> str:
@@ -57,25 +88,24 @@ class RabbitMQ:
 
     def start(self) -> Self:
         """Start it and wait until it accepts connections."""
-        log = (self._folder / "out.log").open("ab")
-        self._process = subprocess.Popen(
-            [SERVER], env=self._environment, stdout=log, stderr=log, start_new_session=True
-        )
+        if self._names is None:
+            # Erlang's name service. The node would start it as a daemon that outlives all.
+            command = ["epmd", "-port", str(self._names_port), "-address", HOST]
+            self._names = _Child(command, self._environment, self._log)
+            eventually(lambda: _listens(self._names_port), "Erlang's name service listens")
+        self._node = _Child([SERVER], self._environment, self._log)
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"RabbitMQ did not start: {(self._folder / 'out.log').read_text()[-2000:]}"
-                )
+            if not self._node.is_alive or time.monotonic() > deadline:
+                raise RuntimeError(f"RabbitMQ did not start: {self._log.read_text()[-2000:]}")
             time.sleep(0.1)
         return self
 
     def kill(self) -> None:
-        """SIGKILL to the node and all that it started."""
-        if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        """SIGKILL."""
+        if self._node:
+            self._node.kill()
+            self._node = None
 
     def restart(self) -> None:
         """Killed, and started on the same data."""
@@ -89,8 +119,9 @@ class RabbitMQ:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-        # The name service detaches itself; it belongs to this node alone.
-        subprocess.run(["epmd", "-kill"], env=self._environment, capture_output=True, check=False)
+        if self._names:
+            self._names.kill()
+            self._names = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answers(self) -> bool:
@@ -102,3 +133,8 @@ class RabbitMQ:
                 return probe.recv(4) == b"AMQP"
         except OSError:
             return False
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0

@@ -37,16 +37,26 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
             if problem is None:
                 message.headers = plain_headers(message.headers)
                 return on_task_received(message)
-            code, reason = problem
-            body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
-            queue = str((message.delivery_info or {}).get("routing_key", ""))
-            # On Redis the tag travels with the message; RabbitMQ's is only a count of deliveries.
-            place = message.delivery_tag if isinstance(message.delivery_tag, str) else ""
-            try:
-                intake().bury(code, reason, body, queue, place)
-            except LedgerUnavailableError as error:
-                # An error after which Celery reconnects; the message is not acknowledged and comes again.
-                raise ConnectionResetError("the ledger is away") from error
+            _bury(message, *problem)
             return message.ack_log_error(None, self.connection_errors)
 
         return on_message
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """What kombu itself could not unpack, such as a compression that it does not know."""
+        # The text of the error may hold the message.
+        _bury(message, "MalformedMessage", f"message: can't be unpacked ({type(exc).__name__})")
+        message.ack_log_error(None, self.connection_errors)
+
+
+def _bury(message: Any, code: str, reason: str) -> None:
+    body = message.body
+    raw = body if isinstance(body, bytes) else str(body).encode("utf-8", "backslashreplace")
+    queue = str((message.delivery_info or {}).get("routing_key", ""))
+    # On Redis the tag travels with the message; RabbitMQ's is only a count of deliveries.
+    place = message.delivery_tag if isinstance(message.delivery_tag, str) else ""
+    try:
+        intake().bury(code, reason, raw, queue, place)
+    except LedgerUnavailableError as error:
+        # An error after which Celery reconnects; the message is not acknowledged and comes again.
+        raise ConnectionResetError("the ledger is away") from error

@@ -27,9 +27,12 @@ MOST_BODY: Final = 256 * 1024
 """Bytes of a message's body."""
 MOST_ENVELOPE: Final = 2 * MOST_BODY
 """Bytes of a whole message: base64 adds a third, headers some more."""
+MOST_LEVELS: Final = 16
+"""Of nesting in a body. A command has none; how deep Python's parser can go depends on who calls it."""
 MOST_RAW: Final = 64 * 1024
 """Bytes of a raw message that a dead letter keeps."""
 
+_EMBEDDED: Final = {"callbacks", "errbacks", "chain", "chord"}
 _KEYWORDS: Final = {APPLY: ("command", dict), APPLY_MANY: ("commands", list), MARK: ("mark", int)}
 
 
@@ -156,12 +159,16 @@ def _body_problem(task: str, body: bytes) -> tuple[str, str] | None:
     if len(body) > MOST_BODY:
         return "MalformedMessage", f"body: has {len(body)} bytes; the rule is at most {MOST_BODY}"
     try:
-        content = json.loads(body)
+        # As kombu reads it, to the letter: what only one of the two could read would be lost. From bytes,
+        # json would take UTF-16 and a byte order mark as well.
+        content = json.loads(body.decode("utf-8"), object_hook=_without_types)
     except (ValueError, RecursionError) as error:
         return "MalformedMessage", f"body: is no JSON in UTF-8 ({type(error).__name__})"
+    if _nests_deeper(content, MOST_LEVELS):
+        return "MalformedMessage", f"body: is nested deeper than {MOST_LEVELS} levels"
     match content:
-        case [[], dict(keywords), dict() | None as embedded] if not any((embedded or {}).values()):
-            pass  # Callbacks and chains would have this worker publish whatever the message says.
+        case [[], dict(keywords), dict() | None as embedded] if _is_harmless(embedded or {}):
+            pass
         case _:
             return "MalformedMessage", "body: the rule is [[], {keyword arguments}, {}]"
     name, kind = _KEYWORDS[task]
@@ -171,3 +178,23 @@ def _body_problem(task: str, body: bytes) -> tuple[str, str] | None:
     if task == MARK and keywords["lane"] not in list(Lane):
         return "MalformedMessage", "body: the mark is of no lane"
     return None
+
+
+def _is_harmless(embedded: dict[str, Any]) -> bool:
+    # Callbacks and chains would have this worker publish whatever the message says; any other name would
+    # stand in the place of what Celery itself knows of the task.
+    return embedded.keys() <= _EMBEDDED and not any(embedded.values())
+
+
+def _without_types(fields: dict[str, Any]) -> dict[str, Any]:
+    if fields.keys() == {"__type__", "__value__"}:
+        raise ValueError("kombu would make it another type")
+    return fields
+
+
+def _nests_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return levels == 0 or any(_nests_deeper(each, levels - 1) for each in value)
