@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,7 +30,7 @@ def missing() -> str | None:
 class _Child:
     """A process that ends with this one, however that ends."""
 
-    def __init__(self, command: list[str | Path], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str | Path], environment: dict[str, str], log: Path) -> None:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
