@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -53,10 +55,13 @@ class Faults:
             "worker killed": self._kill_worker,
             "worker stopped and continued": self._stop_worker,
             "ledger killed and restarted": self._restart_ledger,
+            "ledger stopped and continued": self._stop_ledger,
             "connections cut": self._cut_connections,
         }
         if self._system.rabbitmq:
             kinds["broker killed and restarted"] = self._system.rabbitmq.restart
+        if self._system.other_redis:
+            kinds["broker killed with all its messages"] = self._restart_other_redis
         # Each kind once, then by chance: a short run has them all.
         due = list(kinds)
         self._chance.shuffle(due)
@@ -92,6 +97,21 @@ class Faults:
         self._stop.wait(self._chance.uniform(0, 2))
         self._system.valkey.restart()
 
+    def _stop_ledger(self) -> None:
+        """What it was asked meanwhile it does late, when the caller has given up or asked again."""
+        pid = self._system.valkey.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(self._chance.uniform(0.5, 6))
+        os.kill(pid, signal.SIGCONT)
+
+    def _restart_other_redis(self) -> None:
+        assert self._system.other_redis is not None
+        self._system.other_redis.kill()
+        self._system.other_redis.restart()
+
     def _cut_connections(self) -> None:
-        with suppress(redis.RedisError):
-            self._system.redis().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        for url in {self._system.valkey.url, self._system.settings.broker_url}:
+            if url.startswith("redis"):
+                with suppress(redis.RedisError), redis.Redis.from_url(url) as client:
+                    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from device_status import DeviceStatusCommand, Status
+from device_status import DeviceStatusCommand, Lane, Status
+from support.messages import BAD_MESSAGES, BadMessage
 
 UNKNOWN_USER = "nobody"
 """Commands for this user end as dead letters."""
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A message that is no command, and where it is pushed."""
+
+    message: BadMessage
+    lane: Lane
 
 
 @dataclass
@@ -21,8 +29,8 @@ class Workload:
     pool_id: str
     publications: list[DeviceStatusCommand] = field(default_factory=list)
     """With the repeats."""
-    raw: list[bytes] = field(default_factory=list)
-    """Messages that are no command; each is different."""
+    malformed: list[Malformed] = field(default_factory=list)
+    """Each is different."""
     newest: dict[tuple[str, str], DeviceStatusCommand] = field(default_factory=dict)
     """By username and device key."""
     unknown: set[str] = field(default_factory=set)
@@ -35,8 +43,8 @@ class Workload:
 
 
 def make(pool_id: str, devices: list[tuple[str, str]], commands: int, seed: int) -> Workload:
-    """`commands` commands for `devices`: several for one device, shuffled, 10 % published twice, 1 % of the
-    messages malformed, 1 % for a user that does not exist."""
+    """`commands` commands for `devices`: several for one device, shuffled, 10 % published twice, 1 % for a
+    user that does not exist; and 1 % as many messages that are none."""
     chance = random.Random(seed)
     load = Workload(pool_id)
     start = datetime.now(UTC) - timedelta(hours=1)
@@ -58,18 +66,13 @@ def make(pool_id: str, devices: list[tuple[str, str]], commands: int, seed: int)
             load.newest[username, device_key] = command
     load.publications += chance.sample(load.publications, commands // 10)
     chance.shuffle(load.publications)
-    load.raw = list(_malformed(commands // 100, chance))
+    load.malformed = list(_malformed(commands // 100, chance))
     return load
 
 
-def _malformed(count: int, chance: random.Random) -> Iterator[bytes]:
+def _malformed(count: int, chance: random.Random) -> Iterator[Malformed]:
+    kinds = list(BAD_MESSAGES)
     for number in range(count):
-        noise = chance.randbytes(chance.randrange(1, 200)).hex()
-        yield chance.choice(
-            [
-                f"{{not json {number} {noise}",
-                f"[{number}]",
-                json.dumps({"body": f"{number}", "headers": {}, "properties": {}}),
-                json.dumps({"number": number, "properties": {"delivery_tag": noise}, "headers": None}),
-            ]
-        ).encode()
+        # Each kind in turn, so that a full run has them all.
+        make_message = BAD_MESSAGES[kinds[number % len(kinds)]]
+        yield Malformed(make_message(f"malformed-{number}"), chance.choice(list(Lane)))
