@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from device_status.cli import dead_letters, incident, incident_evidence
 from device_status.cli.doctor import doctor
@@ -15,7 +16,24 @@ from device_status.cli.output import EXIT_CODES, Exit, messages, one_line_errors
 from device_status.cli.send import send, show_status
 from device_status.cli.worker import worker
 
+
+class _Commands(TyperGroup):
+    """Typer would turn both of these into a bare exit code before `main` could see them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Abort from None
+        except BrokenPipeError:
+            # `| head` has seen enough. Python would complain once more while it closes standard output.
+            sys.stdout = None
+            raise typer.Exit(Exit.OK) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Change the remembered status of Amazon Cognito devices.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -60,10 +78,6 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         messages.print("device-status: interrupted")
         code = Exit.INTERRUPTED
-    except BrokenPipeError:
-        # `| head` has seen enough. Python would complain once more while it closes standard output.
-        sys.stdout = None
-        code = Exit.OK
     except Exception as error:
         show = getattr(error, "show", None)  # click's usage errors
         if show is None:

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from device_status.cli.output import AsJson, Exit, fail, messages, print_fields, print_json, print_table
+from device_status.cli.output import (
+    EXIT_CODES,
+    AsJson,
+    Exit,
+    fail,
+    messages,
+    print_fields,
+    print_json,
+    print_table,
+)
 from device_status.dead_letters import DeadLetters, NotRedrivableError
 
 app = typer.Typer(no_args_is_help=True, help="What could not succeed: list, show, redrive, purge.")
@@ -15,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="What could not succeed: list, show
 ErrorCode = Annotated[str | None, typer.Option("--error", help="Only this error code.")]
 
 
-@app.command("list")
+@app.command("list", epilog=EXIT_CODES)
 def list_letters(
     error: ErrorCode = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
@@ -52,7 +61,7 @@ def list_letters(
         messages.print(f"{len(found)} of {total}; --limit shows more")
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def show(letter_id: str, as_json: AsJson = False) -> None:
     """Show one dead letter whole, by its id or its command's id."""
     letter = DeadLetters().show(letter_id)
@@ -62,7 +71,7 @@ def show(letter_id: str, as_json: AsJson = False) -> None:
     print_json(fields) if as_json else print_fields(fields | (fields.pop("command") or {}))
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def redrive(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of dead letters or of their commands.")] = None,
     error: ErrorCode = None,
@@ -94,7 +103,7 @@ def redrive(
         raise typer.Exit(Exit.NOT_ALL)
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def purge(
     older_than: Annotated[float, typer.Option(min=0, help="Days; younger ones stay.")] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -1,0 +1,51 @@
+"""`device-status` as people and scripts run it: a process of its own, in a pipe or at a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+COMMAND: Final = Path(sys.executable).with_name("device-status")
+TIMEOUT: Final = 60.0
+
+
+def run(
+    environment: Mapping[str, str], *arguments: str, given: str | bytes = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run it in pipes, with `given` as its standard input."""
+    done = subprocess.run(
+        [COMMAND, *arguments],
+        env=environment,
+        input=given.encode() if isinstance(given, str) else given,
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_at_terminal(environment: Mapping[str, str], *arguments: str) -> str:
+    """Run it at a terminal; what that showed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [COMMAND, *arguments],
+        env={**environment, "TERM": "xterm-256color", "COLUMNS": "200"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ):
+        os.close(theirs)
+        shown = b""
+        try:
+            while some := os.read(ours, 65536):
+                shown += some
+        except OSError:
+            pass  # How a terminal says that its last user is gone.
+        finally:
+            os.close(ours)
+    return shown.decode()
