@@ -27,6 +27,7 @@ def node() -> Iterator[RabbitMQ]:
 def site(node: RabbitMQ) -> Iterator[Site]:
     with Site(node.url) as site:
         site.start_worker().wait_until_ready()
+        node.restart_in_order()
         yield site
 
 

@@ -49,6 +49,14 @@ class _Child:
 
     def kill(self) -> None:
         self._process.kill()
+        self.wait()
+
+    def end(self) -> None:
+        """In order, by SIGTERM."""
+        self._process.terminate()
+        self.wait()
+
+    def wait(self) -> None:
         self._process.wait()
         self._guard.disarm()
 
@@ -107,6 +115,16 @@ class RabbitMQ:
         if self._node:
             self._node.kill()
             self._node = None
+
+    def restart_in_order(self) -> None:
+        """Ended by SIGTERM, and started on the same data.
+
+        RabbitMQ 3.10 that is killed within moments after a quorum queue was first declared may never find a
+        leader for it again: what it writes then is not on disk yet. After this it is.
+        """
+        if self._node:
+            self._node.end()
+        self.start()
 
     def restart(self) -> None:
         """Killed, and started on the same data."""
