@@ -36,6 +36,9 @@ _redis_options = {
     # Seconds between two looks for messages of dead workers; kombu counts in polls by default.
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
+    # Seconds that a process which dies or is cut off in such a look keeps the others from it; kombu's default
+    # of 300 outlasts the visibility timeout. Two looks at once are harmless: a message moves in a transaction.
+    "unacked_mutex_expire": 10,
     # Without it, BRPOP asks the queues in a fixed order and a full one starves those behind it.
     "queue_order_strategy": "round_robin",
 }

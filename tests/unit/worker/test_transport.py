@@ -180,3 +180,21 @@ class TestReading:
         with pytest.raises(redis.ConnectionError):
             reader.read()
         assert client.lrange(queue_name(LANE), 0, -1) == messages[::-1]
+
+
+def test_a_process_that_dies_as_it_looks_for_messages_of_dead_workers_does_not_keep_the_others_from_it(
+    redis_url: str, buried: list[tuple[bytes, str]], client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from device_status_worker.app import VISIBILITY_TIMEOUT, app  # It reads the environment.
+
+    client.zadd("unacked_index", {"tag": 0})
+    with kombu.Connection(
+        redis_url,
+        transport=f"{Transport.__module__}:Transport",
+        transport_options=app.conf.broker_transport_options,
+    ) as connection:
+        qos = connection.channel().qos
+        held: list[int] = []
+        monkeypatch.setattr(qos, "restore_by_tag", lambda *_: held.append(client.pttl("unacked_mutex")))
+        qos.restore_visible(interval=1)
+    assert 0 < held[0] <= 1000 * VISIBILITY_TIMEOUT / 10
