@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis
-
 
 def server_warnings(client: Any, *, name: str) -> list[str]:
     """What is wrong with the settings of a Redis or Valkey, each with what to do about it.
@@ -44,14 +42,8 @@ def is_too_old(client: Any) -> str | None:
 
 
 def ledger_warnings(client: Any) -> list[str]:
-    """As `server_warnings` for the ledger, and what else a worker should say when it starts.
-
-    Never raises: a worker waits for its ledger, it does not refuse to start.
-    """
-    try:
-        warnings = server_warnings(client, name="ledger")
-        if version := is_too_old(client):
-            warnings.append(f"ledger: is of version {version}; 6.2 or later is needed")
-    except redis.RedisError as error:
-        return [f"ledger: does not answer ({type(error).__name__}); the worker waits for it"]
+    """As `server_warnings` for the ledger, its version included."""
+    warnings = server_warnings(client, name="ledger")
+    if version := is_too_old(client):
+        warnings.append(f"ledger: is of version {version}; 6.2 or later is needed")
     return warnings

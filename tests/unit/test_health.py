@@ -41,11 +41,6 @@ def test_a_policy_that_evicts_is_told(policy: str, tmp_path: Path) -> None:
     assert "noeviction" in warning
 
 
-def test_one_that_does_not_answer_is_a_warning_and_no_error() -> None:
-    (warning,) = ledger_warnings(connect(f"redis://{HOST}:{free_port()}/0"))
-    assert "does not answer" in warning
-
-
 def test_a_worker_that_starts_tells_both_and_works_all_the_same(tmp_path: Path) -> None:
     with EmbeddedValkey(config=EVICTING) as server:
         environment = os.environ | {"DEVICE_STATUS_BROKER_URL": server.url}
@@ -60,6 +55,23 @@ def test_a_worker_that_starts_tells_both_and_works_all_the_same(tmp_path: Path) 
                     f"the worker warns: {text}",
                 )
             assert worker.terminate() == 0
+        finally:
+            worker.kill()
+
+
+def test_a_worker_that_starts_before_its_ledger_tells_both_when_it_comes(tmp_path: Path) -> None:
+    port = free_port()
+    with EmbeddedValkey() as broker:
+        urls = {
+            "DEVICE_STATUS_BROKER_URL": broker.url,
+            "DEVICE_STATUS_LEDGER_URL": f"redis://{HOST}:{port}/0",
+        }
+        worker = WorkerProcess(os.environ | urls, tmp_path / "worker.log").start()
+        try:
+            eventually(lambda: "ledger: does not answer" in worker.output, "it warns", 30)
+            with EmbeddedValkey(port=port):
+                eventually(lambda: "append-only file is off" in worker.output, "it warns of the settings", 30)
+                assert worker.terminate() == 0
         finally:
             worker.kill()
 

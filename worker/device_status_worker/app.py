@@ -5,7 +5,6 @@ What is known of Celery's behaviour on Redis was seen on Celery 5.7 and kombu 5.
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
@@ -13,12 +12,9 @@ from celery import Celery, signals
 
 from device_status.command import Lane
 from device_status.errors import SettingsError
-from device_status.health import ledger_warnings
 from device_status.publisher import kombu_url, queue, transport_options
-from device_status_worker import process, transport
+from device_status_worker import ledger_check, process, transport
 from device_status_worker.redaction import quiet_libraries
-
-logger = logging.getLogger(__name__)
 
 VISIBILITY_TIMEOUT = 120
 """Seconds after which the Redis transport gives an unacknowledged message to another worker. Longer than
@@ -36,8 +32,8 @@ _redis_options = {
     # Seconds between two looks for messages of dead workers; kombu counts in polls by default.
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
-    # Seconds that a process which dies or is cut off in such a look keeps the others from it; kombu's default
-    # of 300 outlasts the visibility timeout. Two looks at once are harmless: a message moves in a transaction.
+    # Seconds that a process which dies in such a look keeps the others from it. kombu's default of 300
+    # outlasts the visibility timeout. Two looks at once are harmless: a message moves in a transaction.
     "unacked_mutex_expire": 10,
     # Without it, BRPOP asks the queues in a fixed order and a full one starves those behind it.
     "queue_order_strategy": "round_robin",
@@ -102,8 +98,7 @@ def _ready(sender: Any, **_: Any) -> None:
     process.sweeper().start()
     process.lister().start()
     process.notifier().start()
-    for warning in ledger_warnings(process.impatient_ledger().redis):
-        logger.warning(warning)
+    ledger_check.start(process.impatient_ledger().redis, process.stop)
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""`device-status worker`: the same as `celery -A device_status_worker worker`, for people."""
+"""`device-status worker`: the same as `celery -A device_status_worker worker --loglevel INFO`, for people."""
 
 from __future__ import annotations
 
