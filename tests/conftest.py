@@ -37,6 +37,12 @@ def redis_url(valkey: Valkey) -> str:
 
 
 @pytest.fixture
+def environment(redis_url: str) -> dict[str, str]:
+    """For a process whose broker and ledger are the session's server, which no worker serves."""
+    return {**os.environ, "DEVICE_STATUS_BROKER_URL": redis_url}
+
+
+@pytest.fixture
 def settings(redis_url: str) -> Settings:
     """Broker and ledger are the session's server; the rest is as by default."""
     return load_settings(broker_url=redis_url)

@@ -84,9 +84,9 @@ class Faults:
         worker = self._chance.choice(self._system.workers)
 
         def stop_and_continue() -> None:
-            worker.stop()
+            worker.send_signal(signal.SIGSTOP)
             time.sleep(seconds)
-            worker.proceed()
+            worker.send_signal(signal.SIGCONT)
 
         thread = threading.Thread(target=stop_and_continue)
         thread.start()

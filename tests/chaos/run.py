@@ -42,7 +42,8 @@ def run(
         faults.end()
         result.answers = system.make_cognito_reliable()
         for worker in system.workers:
-            worker.start()
+            if not worker.is_alive:
+                worker.start()
 
         if _is_quiet(lambda: not _open(system), faults.last_at):
             result.recovery = time.monotonic() - faults.last_at

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +15,7 @@ from device_status.publisher import queue_name
 from device_status_worker.local import EmbeddedValkey, Fault, LocalCognito, Rule
 from support.amqp import count_messages
 from support.rabbitmq import RabbitMQ
+from support.workers import WorkerProcess
 
 BROKERS = ("redis", "redis-without-disk", "rabbitmq")
 """The ledger's own Redis; another one, which forgets all its messages when it is killed; RabbitMQ."""
@@ -36,67 +33,6 @@ _ANSWERS = {
     # Done after the caller has given up: may undo a newer command that was applied meanwhile.
     "Cognito does it after the caller gave up": (Fault.delay(13, late=True), 0.003),
 }
-
-
-class WorkerProcess:
-    """One `celery worker`, which can be killed, stopped, continued and started again."""
-
-    def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
-        self._name = name
-        self._environment = environment
-        self._log = folder / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def start(self) -> None:
-        """Start it, where it does not run."""
-        with self._lock:
-            if self._process and self._process.poll() is None:
-                return
-            command = [
-                sys.executable,
-                "-m",
-                "celery",
-                "-A",
-                "device_status_worker",
-                "worker",
-                "-n",
-                self._name,
-            ]
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [*command, "--loglevel", "WARNING"], env=self._environment, stdout=log, stderr=log
-                )
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        with self._lock:
-            if self._process:
-                self._process.kill()
-                self._process.wait()
-
-    def stop(self) -> None:
-        """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
-
-    def proceed(self) -> None:
-        """SIGCONT."""
-        self._signal(signal.SIGCONT)
-
-    def terminate(self) -> int:
-        """SIGTERM; its exit code."""
-        self._signal(signal.SIGTERM)
-        return self._process.wait(60) if self._process else 0
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
-
-    def _signal(self, number: signal.Signals) -> None:
-        with self._lock:
-            if self._process and self._process.poll() is None:
-                self._process.send_signal(number)
 
 
 class System:
@@ -171,7 +107,10 @@ class System:
                 "DEVICE_STATUS_UPDATE_QUOTA": str(QUOTA),
             }
         )
-        self.workers = [WorkerProcess(f"worker{n}", environment, self._folder) for n in range(self._count)]
+        self.workers = [
+            WorkerProcess(environment, self._folder / f"worker{n}.log", level="WARNING")
+            for n in range(self._count)
+        ]
         for worker in self.workers:
             self._exits.callback(worker.kill)
             worker.start()

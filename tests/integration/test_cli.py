@@ -35,12 +35,6 @@ def site() -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture
-def environment(redis_url: str) -> dict[str, str]:
-    """Of a ledger and broker that no worker serves."""
-    return {**os.environ, "DEVICE_STATUS_BROKER_URL": redis_url}
-
-
 def options(fields: dict[str, Any]) -> list[str]:
     """Fields of a command as options of `send`."""
     return [part for name, value in fields.items() for part in (f"--{name.replace('_', '-')}", value)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,12 +29,6 @@ def site() -> Iterator[Site]:
     with Site(update_quota="500") as site:
         site.start_worker().wait_until_ready()
         yield site
-
-
-@pytest.fixture
-def environment(redis_url: str) -> dict[str, str]:
-    """Of a ledger and broker that no worker serves."""
-    return {**os.environ, "DEVICE_STATUS_BROKER_URL": redis_url}
 
 
 def as_csv(commands: list[dict[str, Any]], columns: tuple[str, ...] = COLUMNS) -> str:

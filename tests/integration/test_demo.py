@@ -18,7 +18,8 @@ from device_status_worker.demo.report import busiest_second
 from device_status_worker.demo.sample import COLUMNS, make_sample
 from device_status_worker.demo.system import WORKERS
 from device_status_worker.local import LocalCognito
-from support.workers import eventually
+from support.terminal import read_to_the_end
+from support.waiting import eventually
 
 DEMO = [sys.executable, "-m", "device_status_worker.demo"]
 QUICK = ["--devices", "60", "--quota", "100"]
@@ -138,13 +139,7 @@ class TestCtrlC:
             output += os.read(terminal, 65536)
             started |= descendants(pid)
         os.write(terminal, b"\x03")
-        try:
-            while some := os.read(terminal, 65536):
-                output += some
-        except OSError:
-            pass  # How a terminal says that its last user is gone.
-        finally:
-            os.close(terminal)
+        output += read_to_the_end(terminal)
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == 130
         assert b"stopped" in output

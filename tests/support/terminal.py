@@ -40,12 +40,17 @@ def run_at_terminal(environment: Mapping[str, str], *arguments: str) -> str:
         stderr=theirs,
     ):
         os.close(theirs)
-        shown = b""
-        try:
-            while some := os.read(ours, 65536):
-                shown += some
-        except OSError:
-            pass  # How a terminal says that its last user is gone.
-        finally:
-            os.close(ours)
-    return shown.decode()
+        return read_to_the_end(ours).decode()
+
+
+def read_to_the_end(terminal: int) -> bytes:
+    """What it shows until its last user is gone; then it is closed."""
+    shown = b""
+    try:
+        while some := os.read(terminal, 65536):
+            shown += some
+    except OSError:
+        pass  # How a terminal says that its last user is gone.
+    finally:
+        os.close(terminal)
+    return shown
