@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from device_status import DeadLetters, Producer, Settings, State
+from device_status import DeadLetters, Lane, Producer, Settings, State
 from device_status.cli import app
 from device_status_worker.local import EmbeddedValkey, Fault
 from support import wire_object
+from support.broker import queue_length
 from support.commands import USERNAME
 from support.servers import HOST, SilentServer, free_port
 from support.site import Site
@@ -94,13 +95,13 @@ class TestSend:
         assert (done.returncode, done.stdout) == (5, "")
         assert done.stderr == "device-status: x-1: no outcome after 0.1 s\n"
 
-    def test_ctrl_c_is_one_line(self, environment: dict[str, str], producer: Producer) -> None:
+    def test_ctrl_c_is_one_line(self, environment: dict[str, str], redis_url: str) -> None:
         arguments = ["send", *options(wire_object(command_id="x-1")), "--wait", "60"]
         with subprocess.Popen(
             [COMMAND, *arguments], env=environment, stderr=subprocess.PIPE, text=True
         ) as sending:
             try:
-                eventually(lambda: producer.lookup("x-1"), "it is sent")
+                eventually(lambda: queue_length(redis_url, Lane.ROUTINE) == 1, "it is sent")
                 sending.send_signal(signal.SIGINT)
                 _, shown = sending.communicate(timeout=40)
             finally:
@@ -127,13 +128,13 @@ class TestStatus:
 
 class TestDeadLetters:
     @pytest.fixture
-    def dead(self, site: Site) -> Iterator[dict[str, Any]]:
-        """A command whose user does not exist."""
+    def dead(self, site: Site) -> dict[str, Any]:
+        """A command whose user does not exist: the one dead letter."""
+        DeadLetters(site.settings).purge()
         command = site.make_command() | {"username": f"late-{uuid.uuid4()}"}
         site.producer.enqueue(command)
         assert site.outcome(command["command_id"]).state is State.DEAD_LETTERED
-        yield command
-        DeadLetters(site.settings).purge()
+        return command
 
     def test_are_listed_shown_and_counted(self, site: Site, dead: dict[str, Any]) -> None:
         listed = run(site.environment, "dead-letters", "list", "--json")

@@ -55,8 +55,8 @@ def summary(text: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_file_is_sent_and_done(suffix: str, site: Site, tmp_path: Path) -> None:
-    pool = site.make_pool("ada", 'zoë,"the 2nd"')
-    commands = site.make_devices(pool, 5, "ada") + site.make_devices(pool, 5, 'zoë,"the 2nd"')
+    pool = site.make_pool("ada", 'zoë,"the-2nd"')
+    commands = site.make_devices(pool, 5, "ada") + site.make_devices(pool, 5, 'zoë,"the-2nd"')
     file = tmp_path / f"devices.{suffix}"
     file.write_text(as_csv(commands) if suffix == "csv" else as_jsonl(commands))
     done = run(site.environment, "import", str(file), "--lane", "urgent")

@@ -143,7 +143,8 @@ def test_sigkill_with_work_in_hand_loses_nothing(make_site: MakeSite) -> None:
 
 def test_a_stopped_process_that_goes_on_undoes_nothing(make_site: MakeSite) -> None:
     site = make_site(concurrency=str(THREADS), update_quota="200")
-    stopped = site.start_worker().wait_until_ready()
+    # Of one lane, so that the newer command is not handed to it: what is, is missed only after a minute.
+    stopped = site.start_worker(lanes=[Lane.ROUTINE]).wait_until_ready()
     hanging = site.cognito.faults.add(Fault.delay(3.0, late=True))
     older = site.make_command(status="remembered")
     site.producer.enqueue(older)
@@ -154,7 +155,7 @@ def test_a_stopped_process_that_goes_on_undoes_nothing(make_site: MakeSite) -> N
 
     site.start_worker().wait_until_ready()
     newer = older | {"command_id": "newer", "status": "not_remembered"}
-    site.producer.enqueue(newer)
+    site.producer.enqueue(newer, lane=Lane.URGENT)
     assert site.outcome("newer", 60).state is State.SUCCEEDED
     assert site.cognito.wait_for_requests(2, answered=True)
     stopped.send_signal(signal.SIGCONT)
