@@ -7,6 +7,8 @@ from __future__ import annotations
 import ast
 import inspect
 import socket
+import subprocess
+import sys
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -185,16 +187,16 @@ class TestReading:
 def test_a_process_that_dies_as_it_looks_for_messages_of_dead_workers_does_not_keep_the_others_from_it(
     redis_url: str, buried: list[tuple[bytes, str]], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from device_status_worker.app import VISIBILITY_TIMEOUT, app  # It reads the environment.
-
+    # In a process of its own: the app installs our transport for good.
+    say = "from device_status_worker.app import app; print(app.conf.broker_transport_options)"
+    shown = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
+    options = ast.literal_eval(shown.stdout)
     client.zadd("unacked_index", {"tag": 0})
     with kombu.Connection(
-        redis_url,
-        transport=f"{Transport.__module__}:Transport",
-        transport_options=app.conf.broker_transport_options,
+        redis_url, transport=f"{Transport.__module__}:Transport", transport_options=options
     ) as connection:
         qos = connection.channel().qos
         held: list[int] = []
         monkeypatch.setattr(qos, "restore_by_tag", lambda *_: held.append(client.pttl("unacked_mutex")))
         qos.restore_visible(interval=1)
-    assert 0 < held[0] <= 1000 * VISIBILITY_TIMEOUT / 10
+    assert 0 < held[0] <= 1000 * options["visibility_timeout"] / 10
