@@ -14,7 +14,7 @@ demo: $(INSTALLED) ## Import a sample file, watch two workers go through it, che
 	@$(BIN)/python -m device_status_worker.demo $(ARGS)
 
 test: $(INSTALLED) ## All tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## Lint, format, types
 	@$(BIN)/ruff check .
