@@ -24,7 +24,10 @@ for _, key in ipairs(redis.call('KEYS', 'device-status:*')) do
       end
     end
   elseif kind == 'zset' then
-    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -by, member) end
+    local unit = string.find(key, 'device-status:gate:', 1, true) and 1000 or 1  -- In microseconds.
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      redis.call('ZINCRBY', key, -by * unit, member)
+    end
   end
   local life = redis.call('PTTL', key)
   if life > by then redis.call('PEXPIRE', key, life - by) elseif life >= 0 then redis.call('DEL', key) end

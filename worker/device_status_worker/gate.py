@@ -1,8 +1,8 @@
 """The gate: the rate limiter of one target and quota category, shared by all workers.
 
 Its state is in Redis and its clock is Redis's, so any number of processes keep one quota together.
-It hands out *slots*, each for one request at one moment; they are evenly spaced, so that no second
-sees more than the quota, wherever that second begins.
+A thread waits for its *turn*; turns are evenly spaced. When it has come it takes a *slot*, for one
+request at one moment, and no second sees more slots than the quota, wherever that second begins.
 """
 
 from __future__ import annotations
@@ -19,10 +19,22 @@ from device_status.scripts import Patience, Scripts, no_patience
 from device_status.settings import Settings
 
 HEADROOM: Final = 0.02
-"""Part of the quota left unused: threads wake up late by milliseconds, which would else push requests
-of one second into the next."""
+"""Part of the quota left unused by the turns: what threads that came late have left can be made up for."""
+MARGIN: Final = 0.018
+"""Part by which the window that the slots keep is longer than the service's second: for the milliseconds
+that a request needs from here to there."""
+LATEST: Final = 0.01
+"""Seconds after its moment at which a slot is void: requests that were held up (a stopped process, a busy
+host) and sent late, together, would be more in one second than the quota."""
+MISSED: Final = 20
+"""Slots that a process misses one after the other before it may be later: twice as late for each so many,
+up to 64 times. A host too slow for `LATEST` would do nothing else."""
+DISTANCE: Final = 0.5
+"""Part of the interval between turns that two slots keep from each other."""
+NEAR: Final = 0.05
+"""Seconds ahead that a slot may be taken."""
 HORIZON: Final[dict[Lane, float]] = {Lane.URGENT: 10.0, Lane.ROUTINE: 2.0, Lane.BULK: 1.0}
-"""Seconds ahead that a lane may reserve. Urgent commands overtake by it: they queue behind at most a
+"""Seconds ahead that a lane may reserve a turn. Urgent commands overtake by it: they queue behind at most a
 second of bulk, while bulk has to ask again."""
 MOST_WAIT: Final = 10.0
 """Seconds that a thread waits for a slot before it gives its command back."""
@@ -33,12 +45,7 @@ PROBE_RATE: Final = 1 / 3
 PAUSE: Final = 15.0
 """Seconds without a request after a fault of ours, such as expired credentials."""
 
-LATEST: Final = 0.02
-"""Seconds after its moment at which a slot is void: threads that were held up (a stopped process, a busy
-host) and sent late, together, would be more in one second than the quota."""
-
 _ASK_AGAIN_AT_LEAST: Final = 0.02
-_SLOWEST_ANSWER: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class Slot:
     """When it is void, on this process's monotonic clock."""
     degraded: bool
     """Whether the gate counts faults, so that a success is news to it."""
+    name: str
+    """What the gate knows it by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,45 +81,54 @@ class Gate:
     """
 
     def __init__(self, scripts: Scripts, key: str, quota: float, wait: Callable[[float], bool]) -> None:
-        self._key = key
+        self._keys = [key, f"{key}:slots"]
         self._ceiling = quota * (1 - HEADROOM)
+        self._most = max(1, int(quota))
+        self._window = (1 + MARGIN) * self._most / quota
         self._scripts = scripts
         self._wait = wait
+        self._round_trip = 1.0
+        self._missed = 0
 
     def wait_for_slot(self, lane: Lane) -> Slot | NoSlot:
         """Wait until this thread may send one request; at most `MOST_WAIT` seconds."""
         give_up_at = time.monotonic() + MOST_WAIT
+        has_turn = False
         while True:
             asked_at = time.monotonic()
-            answer = self._scripts.run(
-                "reserve",
-                [self._key],
-                self._ceiling,
-                int(HORIZON[lane] * 1e6),
-                int(RECOVERY * 1e6),
-                PROBE_RATE,
-            )
+            kind, microseconds, *details = self._reserve(lane, has_turn)
             answered_at = time.monotonic()
-            kind, microseconds, detail = (*answer, None)[:3]
             delay = int(microseconds) / 1e6
             if kind == "slot":
+                # An answer that took long says nothing of when the slot was taken: as usual, most likely.
+                self._round_trip = min(answered_at - asked_at, self._round_trip * 1.05)
+                begins_at = asked_at + self._round_trip + delay
+                latest = LATEST * 2 ** min(6, self._missed // MISSED)
+                slot = Slot(begins_at + latest, degraded=bool(details[0]), name=details[1])
                 if self._wait(delay):
+                    self.give_back(slot)
                     return NoSlot(0, "ShuttingDown")
-                # An answer that took long may have come at any time since it was asked for.
-                begins_at = min(answered_at, asked_at + _SLOWEST_ANSWER) + delay
-                return Slot(begins_at + LATEST, degraded=bool(detail))
+                return slot
             if answered_at + delay > give_up_at:
-                why = f"GatePaused:{detail}" if kind == "paused" else "NoSlotNear"
+                why = f"GatePaused:{details[0]}" if kind == "paused" else "NoSlotNear"
                 # Waited out here: given back at once, a backlog would run through the ledger in circles.
                 if self._wait(max(0, give_up_at - answered_at)):
                     return NoSlot(0, "ShuttingDown")
                 return NoSlot(max(0, answered_at + delay - time.monotonic()) + random.random(), why)  # noqa: S311
-            spread = random.random() * max(delay, _ASK_AGAIN_AT_LEAST)  # noqa: S311
-            if self._wait(max(delay, _ASK_AGAIN_AT_LEAST) + spread / 2):
+            has_turn = kind == "turn"
+            if not has_turn:
+                delay = max(delay, _ASK_AGAIN_AT_LEAST) * (1 + random.random() / 2)  # noqa: S311
+            if self._wait(delay):
                 return NoSlot(0, "ShuttingDown")
+
+    def give_back(self, slot: Slot) -> None:
+        """No request was sent in this slot: others may send one more."""
+        self._missed += 1
+        self._scripts.run("give_back", self._keys, slot.name)
 
     def answered(self, slot: Slot) -> None:
         """The service did its work, whatever it said of the command; costs nothing on a sound gate."""
+        self._missed = 0
         if slot.degraded:
             self._report("succeeded")
 
@@ -126,10 +144,26 @@ class Gate:
         """Every request would fail alike, by a fault of ours: none for `PAUSE` seconds, then probes."""
         self._report("paused", why)
 
+    def _reserve(self, lane: Lane, has_turn: bool) -> list[Any]:
+        answer: list[Any] = self._scripts.run(
+            "reserve",
+            self._keys,
+            self._ceiling,
+            int(HORIZON[lane] * 1e6),
+            int(RECOVERY * 1e6),
+            PROBE_RATE,
+            self._most,
+            int(self._window * 1e6),
+            DISTANCE,
+            int(NEAR * 1e6),
+            int(has_turn),
+        )
+        return answer
+
     def _report(self, what: str, why: str = "") -> None:
         self._scripts.run(
             "report",
-            [self._key],
+            self._keys[:1],
             what,
             self._ceiling,
             int(RECOVERY * 1e6),

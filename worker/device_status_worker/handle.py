@@ -47,6 +47,7 @@ def handle(command: DeviceStatusCommand, lane: Lane, worker: Worker) -> Handled:
         answer = worker.cognito.update_device_status(claim, slot)
         if not isinstance(answer, NotSent):
             return _settle(claim, answer, slot, gate, worker)
+        gate.give_back(slot)
     return worker.ledger.retry(claim, 0, "SlotsMissed", "given back: too late for every slot it got")
 
 

@@ -64,6 +64,8 @@ def request_page(
                 return page
             case Failure() as failure:
                 return _after(failure, gate, slot, tried, settings)
+            case NotSent():
+                gate.give_back(slot)
     return TryAgain(0, "SlotsMissed", is_attempt=False)
 
 

@@ -68,7 +68,7 @@ def call(
     """Call as a worker does that has a claim and a slot."""
     now = time.monotonic()
     claim = Claimed(command, owner="me", attempts=0, age=0.0, ends_at=now + claim_lasts)
-    return (client or shared()).update_device_status(claim, Slot(now + slot_lasts, degraded=False))
+    return (client or shared()).update_device_status(claim, Slot(now + slot_lasts, degraded=False, name=""))
 
 
 def failure(command: DeviceStatusCommand, **options: Any) -> Failure:
@@ -250,7 +250,7 @@ def test_a_warm_up_sends_nothing(cognito: LocalCognito, command: DeviceStatusCom
     assert cognito.requests == []
     now = time.monotonic()
     claim = Claimed(command, "me", 0, 0.0, now + 60)
-    assert isinstance(client.update_device_status(claim, Slot(now + 60, degraded=False)), Succeeded)
+    assert isinstance(client.update_device_status(claim, Slot(now + 60, degraded=False, name="")), Succeeded)
 
 
 def test_the_message_of_aws_is_bounded(cognito: LocalCognito, command: DeviceStatusCommand) -> None:

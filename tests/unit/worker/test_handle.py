@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from device_status import DeadLetters, DeviceStatusCommand, Lane, Settings, State, load_settings
-from device_status.ledger import LEASE, Ledger, as_json
+from device_status.ledger import LEASE, Ledger, as_json, gate_key
 from device_status.outcomes import Busy, Claimed, Conflict, DeviceBusy, Done, Lost, Waiting
 from device_status_worker.cognito import CALL_TIMEOUT
 from device_status_worker.failures import ACTIONS, Action
@@ -308,6 +308,8 @@ class TestClaimsThatEnd:
         assert isinstance(handled, Waiting)
         assert handled.error_code == "SlotsMissed"
         assert cognito.requests == []
+        slots = gate_key(command.region, "UserResourceUpdate") + ":slots"
+        assert not ledger.redis.exists(slots), "given back, for others to use"
         assert run(command, worker) == Done(State.SUCCEEDED)
 
     def test_a_worker_that_shuts_down_gives_its_command_back_for_now(

@@ -1,0 +1,8 @@
+-- Give a slot back that no request was sent in, and the turn that led to it.
+-- KEYS: 1 gate:<target>:<category>, 2 its slots
+-- ARGV: the slot's name
+local gate, slots = KEYS[1], KEYS[2]
+if redis.call('ZREM', slots, ARGV[1]) == 1 then
+  local known = redis.call('HMGET', gate, 'next', 'ceiling')
+  redis.call('HSET', gate, 'next', string.format('%.0f', known[1] - 1000000 / known[2]))
+end
