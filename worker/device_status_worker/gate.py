@@ -23,7 +23,7 @@ HEADROOM: Final = 0.02
 MARGIN: Final = 0.018
 """Part by which the window that the slots keep is longer than the service's second: for the milliseconds
 that a request needs from here to there."""
-LATEST: Final = 0.01
+LATEST: Final = 0.015
 """Seconds after its moment at which a slot is void: requests that were held up (a stopped process, a busy
 host) and sent late, together, would be more in one second than the quota."""
 MISSED: Final = 20
