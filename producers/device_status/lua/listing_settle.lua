@@ -49,5 +49,6 @@ else
     }))
   end
   end_verification_if_done(id, now)
+  keep_for_retention(id)
 end
 return 'settled'

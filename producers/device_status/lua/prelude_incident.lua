@@ -27,16 +27,25 @@ local function keep_open(id)
   end
 end
 
+-- It has ended, and from now on stays for the retention. Parts that are new have no expiry before this.
+local function keep_for_retention(id)
+  local incident = PREFIX .. 'incident:' .. id
+  local known = redis.call('HMGET', incident, 'ended_at', 'retention')
+  if known[1] then
+    for _, part in ipairs(INCIDENT_PARTS) do redis.call('PEXPIRE', incident .. part, known[2]) end
+  end
+end
+
 -- It ends when its input is complete and no user and no command of it is without an outcome.
 local function end_if_done(id, now)
   local incident = PREFIX .. 'incident:' .. id
-  local known = redis.call('HMGET', incident, 'sealed', 'users_open', 'open', 'ended_at', 'retention', 'counts_only')
+  local known = redis.call('HMGET', incident, 'sealed', 'users_open', 'open', 'ended_at', 'counts_only')
   if known[1] ~= '1' or tonumber(known[2]) > 0 or tonumber(known[3]) > 0 or known[4] then
     return
   end
   redis.call('HSET', incident, 'ended_at', now)
-  for _, part in ipairs(INCIDENT_PARTS) do redis.call('PEXPIRE', incident .. part, known[5]) end
-  if not known[6] then
+  keep_for_retention(id)
+  if not known[5] then
     redis.call('HINCRBY', incident, 'times_ended', 1)
     redis.call('ZADD', PREFIX .. 'webhooks', now, id)
   end

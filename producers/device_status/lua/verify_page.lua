@@ -7,6 +7,7 @@ local verification = incident .. ':verification'
 if redis.call('HGET', verification, 'run') ~= run then
   return
 end
+local retention = redis.call('HGET', incident, 'retention')
 for i = 6, #ARGV, 3 do
   local entry, device_key, listed = PREFIX .. 'command:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local as_ordered = listed == ordered
@@ -14,6 +15,8 @@ for i = 6, #ARGV, 3 do
   if redis.call('HGET', entry, 'incident') == id then
     if redis.call('HGET', entry, 'verified_run') ~= run then
       redis.call('HSET', entry, 'verified_run', run, 'verified_as', listed)
+      -- Evidence again: it outlives the verification, as the incident does.
+      if redis.call('PTTL', entry) > 0 then redis.call('PEXPIRE', entry, retention) end
       redis.call('HINCRBY', verification, 'seen', 1)
       redis.call('HINCRBY', verification, as_ordered and 'as_ordered' or 'not_as_ordered', 1)
       finding = not as_ordered and 'not_as_ordered'
@@ -29,3 +32,4 @@ for i = 6, #ARGV, 3 do
     }))
   end
 end
+keep_for_retention(id)

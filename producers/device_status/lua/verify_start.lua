@@ -13,8 +13,5 @@ redis.call('DEL', incident .. ':verification', incident .. ':findings', incident
   incident .. ':verifying')
 redis.call('HSET', incident .. ':verification', 'run', run, 'started_at', now_ms(), 'sealed', 0, 'users', 0,
   'users_open', 0, 'users_failed', 0, 'seen', 0, 'as_ordered', 0, 'not_as_ordered', 0, 'new', 0, 'new_not_as_ordered', 0)
--- The evidence outlives the verification.
-for _, part in ipairs(INCIDENT_PARTS) do
-  redis.call('PEXPIRE', incident .. part, redis.call('HGET', incident, 'retention'))
-end
+keep_for_retention(ARGV[1])
 return {'started', run}

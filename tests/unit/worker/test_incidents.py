@@ -24,6 +24,7 @@ from device_status import (
 )
 from device_status.dead_letters import NotRedrivableError
 from device_status.incident import Phase, incident_key
+from device_status.incident_records import records
 from device_status_worker.handle import Worker
 from device_status_worker.listing_requests import LEASE
 from device_status_worker.local import Fault, LocalCognito
@@ -556,3 +557,25 @@ class TestRetention:
         with pytest.raises(IncidentError, match="no incident INC-1"):
             incidents.progress("INC-1")
         assert list(incidents.list()) == []
+
+    def test_verified_it_is_kept_for_the_retention_again_with_all_it_found(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito, settings: Settings
+    ) -> None:
+        pool = make_users(cognito, {"ada": 2})
+        open_incident(incidents, pool, "ada", "nobody")
+        crew.finish()
+        redis, most = crew.worker.ledger.redis, settings.retention.total_seconds()
+        let_time_pass(redis, most / 2)
+        cognito.add_device(pool, "ada")
+        incidents.verify("INC-1")
+        crew.finish()
+
+        keys = list(redis.scan_iter(incident_key("INC-1") + "*"))
+        assert incident_key("INC-1", "findings") in keys
+        assert incident_key("INC-1", "new") in keys
+        assert all(most / 2 < redis.ttl(key) <= most for key in keys)
+        let_time_pass(redis, most * 0.9)
+        devices = [each for each in records(incidents, "INC-1") if each["record"] == "device"]
+        assert [each["verified_as"] for each in devices] == ["not_remembered"] * 2
+        let_time_pass(redis, most * 0.1 + 1)
+        assert not list(redis.scan_iter(incident_key("INC-1") + "*"))
