@@ -63,3 +63,6 @@ def test_a_worker_goes_on_when_the_broker_is_back(site: Site, node: RabbitMQ) ->
     producer.enqueue(command)
     assert site.outcome(command["command_id"], 60).state is State.SUCCEEDED
     assert all(worker.is_alive for worker in site.workers)
+    output = "".join(worker.output for worker in site.workers)
+    assert "Connection to broker lost" in output or "Connection error" in output, output
+    assert "DeprecationWarning" not in output

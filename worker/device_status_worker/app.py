@@ -6,9 +6,11 @@ What is known of Celery's behaviour on Redis was seen on Celery 5.7 and kombu 5.
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning
 
 from device_status.command import Lane
 from device_status.errors import SettingsError
@@ -99,6 +101,9 @@ def _ready(sender: Any, **_: Any) -> None:
     process.lister().start()
     process.notifier().start()
     ledger_check.start(process.impatient_ledger().redis, process.stop)
+    # Celery's news of a later version, six lines at each loss of a connection. What runs then goes on here,
+    # and the ledger makes its repeat harmless.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
