@@ -24,15 +24,13 @@ MARGIN: Final = 0.018
 """Part by which the window that the slots keep is longer than the service's second: for the milliseconds
 that a request needs from here to there."""
 LATEST: Final = 0.015
-"""Seconds after its moment at which a slot is void: requests that were held up (a stopped process, a busy
-host) and sent late, together, would be more in one second than the quota."""
+"""Seconds after which a slot is void: requests that were held up (a stopped process, a busy host) and sent
+late, together, would be more in one second than the quota."""
 MISSED: Final = 20
 """Slots that a process misses one after the other before it may be later: twice as late for each so many,
 up to 64 times. A host too slow for `LATEST` would do nothing else."""
 DISTANCE: Final = 0.5
 """Part of the interval between turns that two slots keep from each other."""
-NEAR: Final = 0.05
-"""Seconds ahead that a slot may be taken."""
 HORIZON: Final[dict[Lane, float]] = {Lane.URGENT: 10.0, Lane.ROUTINE: 2.0, Lane.BULK: 1.0}
 """Seconds ahead that a lane may reserve a turn. Urgent commands overtake by it: they queue behind at most a
 second of bulk, while bulk has to ask again."""
@@ -93,33 +91,28 @@ class Gate:
     def wait_for_slot(self, lane: Lane) -> Slot | NoSlot:
         """Wait until this thread may send one request; at most `MOST_WAIT` seconds."""
         give_up_at = time.monotonic() + MOST_WAIT
-        has_turn = False
-        while True:
+        has_turn, delay = False, 0.0
+        while not self._wait(delay):
             asked_at = time.monotonic()
             kind, microseconds, *details = self._reserve(lane, has_turn)
             answered_at = time.monotonic()
-            delay = int(microseconds) / 1e6
             if kind == "slot":
                 # An answer that took long says nothing of when the slot was taken: as usual, most likely.
                 self._round_trip = min(answered_at - asked_at, self._round_trip * 1.05)
-                begins_at = asked_at + self._round_trip + delay
                 latest = LATEST * 2 ** min(6, self._missed // MISSED)
-                slot = Slot(begins_at + latest, degraded=bool(details[0]), name=details[1])
-                if self._wait(delay):
-                    self.give_back(slot)
-                    return NoSlot(0, "ShuttingDown")
-                return slot
+                send_before = asked_at + self._round_trip + latest
+                return Slot(send_before, degraded=bool(details[0]), name=details[1])
+            delay = int(microseconds) / 1e6
             if answered_at + delay > give_up_at:
                 why = f"GatePaused:{details[0]}" if kind == "paused" else "NoSlotNear"
                 # Waited out here: given back at once, a backlog would run through the ledger in circles.
                 if self._wait(max(0, give_up_at - answered_at)):
-                    return NoSlot(0, "ShuttingDown")
+                    break
                 return NoSlot(max(0, answered_at + delay - time.monotonic()) + random.random(), why)  # noqa: S311
             has_turn = kind == "turn"
             if not has_turn:
                 delay = max(delay, _ASK_AGAIN_AT_LEAST) * (1 + random.random() / 2)  # noqa: S311
-            if self._wait(delay):
-                return NoSlot(0, "ShuttingDown")
+        return NoSlot(0, "ShuttingDown")
 
     def give_back(self, slot: Slot) -> None:
         """No request was sent in this slot: others may send one more."""
@@ -155,7 +148,6 @@ class Gate:
             self._most,
             int(self._window * 1e6),
             DISTANCE,
-            int(NEAR * 1e6),
             int(has_turn),
         )
         return answer

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from device_status_worker.gate import (
     Slot,
 )
 from support.clock import PassingTime, let_time_pass
+from support.simulation import Simulation
 
 REGION = "eu-west-1"
 KEY = gate_key(REGION, "UserResourceUpdate")
@@ -74,36 +76,9 @@ def part(ledger: Ledger, settings: Settings) -> float:
     return rate(ledger, settings) / CEILING
 
 
-class Monitor:
-    """Reads every slot that the server gives, to the microsecond of its own clock."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.slots: list[float] = []
-
-    def __enter__(self) -> Monitor:
-        self._monitor = self._client.monitor()
-        self._monitor.__enter__()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.echo("the end")
-        self._thread.join()
-        self._monitor.__exit__(None, None, None)
-
-    def _read(self) -> None:
-        while True:
-            command = self._monitor.next_command()["command"].split(" ")
-            if command[0].upper() == "ECHO":
-                return
-            if command[0].upper() == "ZADD" and command[1] == f"{KEY}:slots":
-                self.slots.append(int(command[2]) / 1e6)
-
-    def most_in_a_second(self) -> int:
-        """Of all seconds, wherever they begin."""
-        return max(sum(first <= slot < first + 1 for slot in self.slots) for first in self.slots)
+def most_in_a_second(times: Sequence[float]) -> int:
+    """Of all seconds, wherever they begin."""
+    return max(bisect_left(times, first + 1) - index for index, first in enumerate(times))
 
 
 class TestQuota:
@@ -118,40 +93,31 @@ class TestQuota:
         times = turns(ledger, settings, 10)
         assert times[-1] - times[0] >= 9 / CEILING - 1e-5
 
-    @pytest.mark.parametrize("late", [0, 0.3], ids=["in time", "up to 0.3 s late"])
+    @pytest.mark.parametrize("quota", [QUOTA, 100])
+    @pytest.mark.parametrize(
+        "late",
+        [
+            pytest.param(lambda chance: 0.0, id="in time"),
+            pytest.param(lambda chance: chance.expovariate(200), id="5 ms late"),
+            pytest.param(lambda chance: 0.15 if chance.random() < 0.05 else 0.001, id="some 150 ms late"),
+            pytest.param(lambda chance: 0.3 * chance.random() ** 3, id="up to 300 ms late"),
+        ],
+    )
     def test_many_threads_of_two_processes_keep_one_quota_and_use_it(
-        self, late: float, ledger: Ledger, settings: Settings
+        self, quota: int, late: Callable[[random.Random], float], ledger: Ledger
     ) -> None:
-        end, seeded = threading.Event(), random.Random(1)
-
-        def wait(seconds: float) -> bool:
-            # As on a busy host: some of the threads wake up late, after turns of others.
-            return end.wait(seconds + late * seeded.random() ** 3)
-
-        gates = [
-            Gates(Ledger(settings.ledger).redis, settings, wait).update(REGION),
-            Gates(Ledger(settings.ledger).redis, settings, wait).update(REGION),
-        ]
-        done = threading.Semaphore(0)
+        chance, sent = random.Random(1), []
+        simulation = Simulation(ledger.redis, lambda: late(chance))
+        gates = [Gate(simulation.scripts, KEY, quota, simulation.wait) for _ in range(2)]
 
         def work(gate: Gate) -> None:
             while isinstance(gate.wait_for_slot(Lane.BULK), Slot):
-                done.release()
+                sent.append(simulation.now)
 
-        threads = [threading.Thread(target=work, args=(gates[number % 2],)) for number in range(20)]
-        with Monitor(ledger.redis) as monitor:
-            for thread in threads:
-                thread.start()
-            for _ in range(3 * QUOTA):
-                assert done.acquire(timeout=30)
-            end.set()
-            for thread in threads:
-                thread.join()
-
-        assert monitor.most_in_a_second() <= QUOTA
-        # Turns are reserved a second ahead, and what is late is made up for: nothing passes unused.
-        lasted = monitor.slots[-1] - monitor.slots[0]
-        assert len(monitor.slots) - 1 == pytest.approx(lasted * CEILING, rel=0.04)
+        simulation.run([partial(work, gates[number % 2]) for number in range(32)], seconds=30)
+        assert most_in_a_second(sent) <= quota
+        # Turns are reserved a second ahead, and what comes late is made up for: nothing passes unused.
+        assert (len(sent) - 1) / (sent[-1] - sent[0]) == pytest.approx(quota * (1 - HEADROOM), rel=0.02)
 
     def test_a_slot_given_back_is_had_by_others(self, ledger: Ledger, settings: Settings) -> None:
         gate = at_once(ledger, settings)

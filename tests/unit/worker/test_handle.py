@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from device_status import DeadLetters, DeviceStatusCommand, Lane, Settings, State, load_settings
 from device_status.ledger import LEASE, Ledger, as_json, gate_key
 from device_status.outcomes import Busy, Claimed, Conflict, DeviceBusy, Done, Lost, Waiting
-from device_status_worker.cognito import CALL_TIMEOUT
-from device_status_worker.failures import ACTIONS, Action
-from device_status_worker.gate import PAUSE, Gates
+from device_status_worker.cognito import CALL_TIMEOUT, Cognito, NotSent, Succeeded
+from device_status_worker.failures import ACTIONS, Action, Failure
+from device_status_worker.gate import LATEST, PAUSE, Slot
 from device_status_worker.handle import Worker, handle
 from device_status_worker.local import Fault, LocalCognito
 from device_status_worker.retries import BASE, SOON
@@ -291,19 +292,15 @@ class TestClaimsThatEnd:
     def test_a_host_that_is_late_for_every_slot_sends_nothing(
         self, settings: Settings, worker: Worker, cognito: LocalCognito, new_command: MakeCommand
     ) -> None:
-        def oversleep(seconds: float) -> bool:
-            time.sleep(seconds + 0.1)
-            return False
+        class HeldUp(Cognito):
+            def update_device_status(self, claim: Claimed, slot: Slot) -> Succeeded | Failure | NotSent:
+                time.sleep(2 * LATEST)
+                return super().update_device_status(claim, slot)
 
         ledger = Ledger(settings.ledger, lease=CALL_TIMEOUT + 0.5)
-        held_up = Worker(
-            settings,
-            ledger,
-            Gates(ledger.redis, settings, oversleep),
-            worker.cognito,
-            worker.publisher,
-        )
+        held_up = replace(worker, ledger=ledger, cognito=HeldUp(connections=1))
         command = new_command()
+        held_up.cognito.warm_up(command)
         handled = run(command, held_up)
         assert isinstance(handled, Waiting)
         assert handled.error_code == "SlotsMissed"
