@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -16,6 +17,9 @@ from support.servers import Valkey, start_valkey
 # Here and not in a fixture: modules of the worker read the environment when they are imported.
 for _name in [name for name in os.environ if name.startswith(("DEVICE_STATUS_", "AWS_"))]:
     del os.environ[_name]
+
+# A shell's job in the background ignores Ctrl-C, and so would every process that the tests start from there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long one example takes says nothing on a busy machine, so there is no deadline.
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None)
