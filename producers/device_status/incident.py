@@ -49,9 +49,10 @@ class Verification:
 
     @property
     def is_as_ordered(self) -> bool:
-        """Whether every user was listed and no device has another status than was ordered."""
+        """Whether every user, at least one, was listed and no device has another status than was ordered."""
         return (
             self.ended_at is not None
+            and self.users > 0
             and self.users_failed == self.not_as_ordered == self.new_not_as_ordered == 0
         )
 
@@ -105,9 +106,12 @@ class Progress:
 
     @property
     def all_succeeded(self) -> bool:
-        """Whether it is over and every user and device came to what was ordered, or to something newer."""
+        """Whether it is over and every user and device came to what was ordered, or to something newer; and
+        there was one.
+        """
         return self.is_over and not (
-            self.users_dead_lettered
+            self.users == 0
+            or self.users_dead_lettered
             or self.users_cancelled
             or self.dead_lettered
             or self.expired
@@ -116,14 +120,15 @@ class Progress:
         )
 
     def seconds_left(self, quota: float) -> float | None:
-        """An estimate, at the present rate or where there is none yet at the quota; None once it is over.
+        """An estimate, at the present rate or where there is none yet at the quota; None where there can be
+        none: it is over or paused, or no user was listed yet.
 
         Users still to be listed count as the average of those listed.
         """
-        if self.is_over:
-            return None
         listed = self.users_expanded + self.users_no_devices
-        expected = self.open + self.users_open * (self.devices / listed if listed else 1)
+        if self.is_over or self.phase is Phase.PAUSED or (self.users_open and not listed):
+            return None
+        expected = self.open + (self.users_open * self.devices / listed if listed else 0)
         return expected / (self.rate or quota)
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,6 +194,7 @@ def read_progress(
     def count(name: str) -> int:
         return int(fields.get(name, 0))
 
+    opened_at = from_ms(fields["opened_at"])
     ended_at = from_ms(fields["ended_at"]) if "ended_at" in fields else None
     cancelled = fields["state"] == "cancelled"
     return Progress(
@@ -201,7 +207,7 @@ def read_progress(
         phase=(Phase.CANCELLED if cancelled else Phase.ENDED)
         if ended_at
         else (Phase.CANCELLING if cancelled else Phase(fields["state"])),
-        opened_at=from_ms(fields["opened_at"]),
+        opened_at=opened_at,
         ended_at=ended_at,
         is_input_complete=fields["sealed"] == "1",
         is_listing_pool=fields.get("all_users") == "wanted",
@@ -219,7 +225,7 @@ def read_progress(
         expired=count("expired"),
         dead_lettered=count("dead_lettered"),
         cancelled=count("cancelled"),
-        rate=_rate(timeline),
+        rate=_rate(timeline, opened_at.timestamp()),
         trouble=trouble if ended_at is None else None,
         webhook=fields.get("webhook"),
         verification=_read_verification(verification) if verification else None,
@@ -232,13 +238,13 @@ def latest_buckets() -> list[str]:
     return [str(now - BUCKET * number) for number in range(_RATE_OVER + 1)]
 
 
-def _rate(timeline: Mapping[str, str]) -> float:
-    now = time.time()
+def _rate(timeline: Mapping[str, str], opened_at: float) -> float:
     newest, *rest = latest_buckets()
-    counts = [int(timeline.get(bucket, 0)) for bucket in (newest, *rest)]
-    # The newest entry is still growing; a young incident has no older ones.
-    seconds = now - int(newest) + BUCKET * len([count for count in counts[1:] if count])
-    return sum(counts) / max(1.0, seconds)
+    # The newest entry is still growing, the incident may have been opened in the middle of one, and before
+    # the first devices there is none.
+    spans = [(int(newest), time.time()), *((int(at), int(at) + BUCKET) for at in rest if at in timeline)]
+    seconds = sum(max(0.0, end - max(begin, opened_at)) for begin, end in spans)
+    return sum(int(count) for count in timeline.values()) / max(1.0, seconds)
 
 
 def _read_verification(fields: Mapping[str, str]) -> Verification:

@@ -61,7 +61,9 @@ class Incidents:
     ) -> Progress:
         """Order one status for every device of many users; workers list the devices and change them.
 
-        The same incident opened again continues it: what it knows already is not done again.
+        The same incident opened again continues it: what it knows already is not done again. A `reason`,
+        a `requested_by` or `urgent` that was left out the first time is taken then; what is listed from then
+        on is urgent.
 
         Parameters:
             incident_id: 1 to 64 letters, digits, `.`, `_` and `-`.

@@ -153,8 +153,8 @@ def _compare(listing: Listing, page: Page, worker: Worker) -> None:
 
 def _give_up(listing: Listing, why: GivenUp, worker: Worker) -> None:
     if listing.is_verification and why.code in _NO_SUCH_USER:
-        # Gone, and all devices with him.
-        _settle(listing, worker, "verified")
+        # Gone, and all devices with him; unless he was never listed (a misspelt name, a wrong pool).
+        _settle(listing, worker, "gone", error=(why.code, why.message), request_id=why.request_id)
         return
     logger.warning("incident %s: a user can't be listed: %s", listing.incident_id, why.code)
     outcome = "failed" if listing.is_verification else "dead_lettered"

@@ -1,6 +1,6 @@
 -- End the listing of one user's devices, or keep its lease.
 -- ARGV: mode (users, verify), incident id, username, owner, what: `renew`, `retry`, or an outcome (expanded,
---       no_devices, dead_lettered; verified, failed), devices found, 1 if this was an attempt else 0,
+--       no_devices, dead_lettered; verified, gone, failed), devices found, 1 if this was an attempt else 0,
 --       milliseconds until due, error code, error message, AWS request id, lease
 -- Returns 'settled', 'lost' where the lease went to another, or for `renew` the incident's state.
 local mode, id, username, owner, what = unpack(ARGV, 1, 5)
@@ -42,6 +42,12 @@ else
   redis.call('HDEL', working, username)
   local verification = incident .. ':verification'
   redis.call('HINCRBY', verification, 'users_open', -1)
+  if what == 'gone' then
+    -- Nothing is known of the devices of a user who could not be listed before either.
+    local before = cjson.decode(redis.call('HGET', incident .. ':outcomes', username) or '{}').outcome
+    local was_listed = before == 'expanded' or before == 'no_devices' or before == 'given'
+    what = was_listed and 'verified' or 'failed'
+  end
   if what == 'failed' then
     redis.call('HINCRBY', verification, 'users_failed', 1)
     redis.call('RPUSH', incident .. ':findings', cjson.encode({

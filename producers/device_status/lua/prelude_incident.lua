@@ -20,10 +20,19 @@ local function incident_of(command)
   return type(id) == 'string' and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 and id or nil
 end
 
--- There is work (again), so the incident has not ended, and nothing of it expires.
+-- What a verification found, or is finding, is forgotten.
+local function forget_verification(id)
+  local incident = PREFIX .. 'incident:' .. id
+  redis.call('DEL', incident .. ':verification', incident .. ':findings', incident .. ':new', incident .. ':verify',
+    incident .. ':verifying')
+end
+
+-- There is work (again), so the incident has not ended, nothing of it expires, and how it was verified says
+-- nothing any more.
 local function keep_open(id)
   if redis.call('HDEL', PREFIX .. 'incident:' .. id, 'ended_at') == 1 then
     for _, part in ipairs(INCIDENT_PARTS) do redis.call('PERSIST', PREFIX .. 'incident:' .. id .. part) end
+    forget_verification(id)
   end
 end
 

@@ -8,9 +8,9 @@ if not known[1] then
 elseif not known[2] then
   return {'running'}
 end
-local run = (tonumber(redis.call('HGET', incident .. ':verification', 'run')) or 0) + 1
-redis.call('DEL', incident .. ':verification', incident .. ':findings', incident .. ':new', incident .. ':verify',
-  incident .. ':verifying')
+-- With the incident, not with the verification: who still lists for one that was forgotten must not meet its number.
+local run = redis.call('HINCRBY', incident, 'verification_run', 1)
+forget_verification(ARGV[1])
 redis.call('HSET', incident .. ':verification', 'run', run, 'started_at', now_ms(), 'sealed', 0, 'users', 0,
   'users_open', 0, 'users_failed', 0, 'seen', 0, 'as_ordered', 0, 'not_as_ordered', 0, 'new', 0, 'new_not_as_ordered', 0)
 keep_for_retention(ARGV[1])

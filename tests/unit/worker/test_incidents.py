@@ -93,6 +93,24 @@ class TestEveryDevice:
         assert (progress.phase, progress.users, progress.devices) == (Phase.ENDED, 2, 3)
         assert operations(cognito, "AdminUpdateDeviceStatus") == 3
 
+    def test_what_was_left_out_the_first_time_is_taken_when_it_is_opened_again(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 1})
+        open_incident(incidents, pool, "ada", requested_by="ada@example.com")
+        again = open_incident(
+            incidents, pool, "ada", reason="leak", requested_by="eve@example.com", urgent=True
+        )
+        assert (again.reason, again.requested_by, again.lane) == ("leak", "ada@example.com", Lane.URGENT)
+        open_incident(incidents, pool, "ada")
+        assert incidents.progress("INC-1").lane is Lane.URGENT
+        crew.finish(Lane.URGENT)
+        assert incidents.progress("INC-1").all_succeeded
+
+    def test_without_users_nothing_succeeded(self, incidents: Incidents, cognito: LocalCognito) -> None:
+        progress = open_incident(incidents, cognito.create_pool())
+        assert (progress.is_over, progress.all_succeeded) == (True, False)
+
     def test_a_newer_command_of_another_service_wins(
         self, incidents: Incidents, crew: Crew, cognito: LocalCognito, producer: Producer
     ) -> None:
@@ -391,7 +409,7 @@ class TestVerification:
         found = incidents.progress("INC-1").verification
         assert found is not None
         assert (found.as_ordered, found.not_as_ordered, found.new, found.gone) == (2, 1, 1, 1)
-        assert (found.new_not_as_ordered, found.users_failed, found.is_as_ordered) == (1, 0, False)
+        assert (found.new_not_as_ordered, found.users_failed, found.is_as_ordered) == (1, 1, False)
 
     def test_all_as_ordered(self, incidents: Incidents, crew: Crew, cognito: LocalCognito) -> None:
         pool = make_users(cognito, {"ada": 130})
@@ -415,6 +433,56 @@ class TestVerification:
         found = incidents.progress("INC-1").verification
         assert found is not None
         assert (found.users_failed, found.is_as_ordered) == (1, False)
+
+    def test_a_user_who_was_never_listed_is_not_verified(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        make_users(cognito, {"ada": 1})
+        open_incident(incidents, "us-east-1_NoSuchPool", "ada")
+        crew.finish()
+        incidents.verify("INC-1")
+        crew.finish()
+        found = incidents.progress("INC-1").verification
+        assert found is not None
+        assert (found.users_failed, found.is_as_ordered) == (1, False)
+        (finding,) = [each for each in records(incidents, "INC-1") if each["record"] == "finding"]
+        assert (finding["username"], finding["finding"]) == ("ada", "not_verified")
+        assert finding["error_code"] == "ResourceNotFoundException"
+
+    def test_a_user_who_is_gone_since_is_as_ordered(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 2})
+        open_incident(incidents, pool, "ada")
+        crew.finish()
+        boto3.client("cognito-idp", region_name="us-east-1").admin_delete_user(
+            UserPoolId=pool, Username="ada"
+        )
+        incidents.verify("INC-1")
+        crew.finish()
+        found = incidents.progress("INC-1").verification
+        assert found is not None
+        assert (found.gone, found.users_failed, found.is_as_ordered) == (2, 0, True)
+
+    def test_it_says_nothing_any_more_once_the_incident_goes_on(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 2, "grace": 1})
+        open_incident(incidents, pool, "ada")
+        crew.finish()
+        incidents.verify("INC-1")
+        crew.finish()
+        open_incident(incidents, pool, "ada", "grace")
+        assert incidents.progress("INC-1").verification is None
+        crew.finish()
+        devices = [each for each in records(incidents, "INC-1") if each["record"] == "device"]
+        assert len(devices) == 3
+        assert not any("verified_as" in each for each in devices)
+        incidents.verify("INC-1")
+        crew.finish()
+        found = incidents.progress("INC-1").verification
+        assert found is not None
+        assert (found.as_ordered, found.gone, found.is_as_ordered) == (3, 0, True)
 
     def test_it_can_be_repeated(self, incidents: Incidents, crew: Crew, cognito: LocalCognito) -> None:
         pool = make_users(cognito, {"ada": 2})
