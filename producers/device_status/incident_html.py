@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final, TextIO
 
+from device_status.incident_chart import chart
 from device_status.incident_records import Digest, Record
 
 _NO_FAILURES: Final = (
@@ -35,9 +36,18 @@ _DEVICE: Final = (
 )
 _USER: Final = ("username", "outcome", "devices", "finished_at", "error_code", "error_message", "request_id")
 _SPOOL: Final = 4 * 1024 * 1024
-_MOST_POINTS: Final = 400
-_CHART: Final = (860, 240, 60, 28)
-"""Width, height, left and bottom margin, in CSS pixels."""
+_BREAKABLE: Final = ("username", "device_key", "request_id", "error_code", "error_message")
+"""Columns whose text may be broken anywhere, so that the others are not."""
+_NOT_SHOWN: Final = (
+    "record",
+    "verification",
+    "all_succeeded",
+    "is_over",
+    "is_listing_pool",
+    "is_input_complete",
+)
+_MUST_BE_SHOWN: Final = ("reason", "requested_by")
+"""Facts whose absence is told."""
 
 _STYLE: Final = """
 :root { color-scheme: light; font: 15px/1.45 system-ui, sans-serif; color: #1c2127; background: #fff }
@@ -45,14 +55,16 @@ body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100%; font-size: .85rem }
 th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid #d9dde2; vertical-align: top;
-  overflow-wrap: anywhere }
-th { background: #f1f3f5 }
+  white-space: nowrap }
+th { background: #f1f3f5 } td.long { white-space: normal; overflow-wrap: anywhere; min-width: 7rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 0 }
 dt { color: #5b6670 } dd { margin: 0; overflow-wrap: anywhere }
 .bad { color: #a61b1b; font-weight: 600 } .good { color: #14683a; font-weight: 600 }
+p.verdict { border-left: .35rem solid; padding: .4rem .8rem; font-size: 1.1rem; background: #f7f8f9 }
 svg text { font-size: 11px; fill: #5b6670 }
 @media print {
-  @page { margin: 15mm } body { margin: 0; max-width: none } thead { display: table-header-group }
+  @page { size: landscape; margin: 12mm } body { margin: 0; max-width: none; font-size: 11px }
+  thead { display: table-header-group }
   tr, svg { break-inside: avoid } h2 { break-after: avoid }
 }
 """
@@ -80,51 +92,15 @@ def write_html(records: Iterable[Record], timeline: Sequence[tuple[datetime, int
                 case _:
                     failures.write(_row(record | {"outcome": record["finding"]}, _DEVICE))
         _head(incident, digest.value, out)
-        out.write(chart(timeline, incident["devices"]))
+        _section("What is not as ordered", _DEVICE, failures, out)
+        out.write("<h2>Progress</h2>" + chart(timeline, incident["devices"]))
         for title, columns, spooled in (
-            ("What is not as ordered", _DEVICE, failures),
             ("Users", _USER, users),
             ("Devices", _DEVICE, devices),
         ):
             _section(title, columns, spooled, out)
         out.write("</body></html>\n")
     return digest.value
-
-
-def chart(timeline: Sequence[tuple[datetime, int]], total: int) -> str:
-    """The devices that had their outcome, over time, as SVG."""
-    if not timeline:
-        return "<p>No device has had an outcome.</p>"
-    width, height, left, bottom = _CHART
-    began, span = (
-        timeline[0][0].timestamp(),
-        max(10.0, (timeline[-1][0] - timeline[0][0]).total_seconds() + 10),
-    )
-    done, points = 0, [(0.0, 0)]
-    step = max(1, len(timeline) // _MOST_POINTS)
-    for number, (at, count) in enumerate(timeline):
-        done += count
-        if number % step == 0 or number == len(timeline) - 1:
-            points.append((at.timestamp() + 10 - began, done))
-    top = max(total, done, 1)
-
-    def place(seconds: float, count: int) -> str:
-        x = left + seconds / span * (width - left - 10)
-        return f"{x:.1f},{(height - bottom) - count / top * (height - bottom - 14):.1f}"
-
-    line = " ".join(place(*point) for point in points)
-    first, last = (datetime.fromtimestamp(began + at, UTC) for at in (0, span))
-    return (
-        f"<h2>Progress</h2><svg viewBox='0 0 {width} {height}' role='img' width='100%'>"
-        f"<title>{done} of {total} devices had their outcome</title>"
-        f"<polyline points='{place(0, 0)} {place(span, 0)}' fill='none' stroke='#9aa5b1'/>"
-        f"<polyline points='{place(0, top)} {place(span, top)}' fill='none' stroke='#d9dde2'/>"
-        f"<polyline points='{line}' fill='none' stroke='#1f5fbf' stroke-width='2'/>"
-        f"<text x='{left - 6}' y='18' text-anchor='end'>{top:,}</text>"
-        f"<text x='{left - 6}' y='{height - bottom}' text-anchor='end'>0</text>"
-        f"<text x='{left}' y='{height - 8}'>{first:%Y-%m-%d %H:%M:%S} UTC</text>"
-        f"<text x='{width - 10}' y='{height - 8}' text-anchor='end'>{last:%Y-%m-%d %H:%M:%S} UTC</text></svg>"
-    )
 
 
 def _head(incident: Record, digest: str, out: TextIO) -> None:
@@ -134,31 +110,51 @@ def _head(incident: Record, digest: str, out: TextIO) -> None:
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
         f"<body><h1>{title}</h1>"
     )
-    clean = incident["all_succeeded"]
-    verdict = (
-        "Every user and device came to what was ordered."
-        if clean
-        else "Not everything came to what was ordered."
+    verdict, is_good = _verdict(incident)
+    out.write(f"<p class='verdict {'good' if is_good else 'bad'}'>{verdict}</p>")
+    _facts(
+        {name: value for name, value in incident.items() if name not in _NOT_SHOWN}
+        | {"report written at": datetime.now(UTC).isoformat(), "records SHA-256": digest},
+        out,
     )
-    if not incident["is_over"]:
-        verdict, clean = "The incident is not over: this is how far it has come.", False
-    out.write(f"<p class='{'good' if clean else 'bad'}'>{verdict}</p><dl>")
-    for name, value in incident.items():
-        if name not in ("record", "verification", "all_succeeded", "is_over") and value is not None:
-            out.write(f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(str(value))}</dd>")
-    out.write(f"<dt>records SHA-256</dt><dd>{digest}</dd></dl><h2>Verification</h2>")
+    out.write("<h2>Verification</h2>")
     if incident["verification"] is None:
         out.write("<p>The devices were not listed again after the incident.</p>")
-        return
-    verified = incident["verification"]["is_as_ordered"]
-    out.write(f"<p class='{'good' if verified else 'bad'}'>")
-    out.write(
-        "Every device that was listed is as ordered." if verified else "Not every device is as ordered."
-    )
-    out.write("</p><dl>")
-    for name, value in incident["verification"].items():
-        out.write(f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(str(value))}</dd>")
+    else:
+        _facts(incident["verification"], out)
+
+
+def _verdict(incident: Record) -> tuple[str, bool]:
+    """What the whole report comes to, and whether that is good."""
+    verification = incident["verification"]
+    if not incident["is_over"]:
+        return "The incident is not over: this is how far it has come.", False
+    if not incident["all_succeeded"]:
+        return "Not everything came to what was ordered.", False
+    changed = "Every user and device came to what was ordered"
+    if verification is None or verification["ended_at"] is None:
+        return f"{changed}. The devices were not listed again afterwards.", True
+    if not verification["is_as_ordered"]:
+        return f"{changed}; but when they were listed again, not every device was as ordered.", False
+    return f"{changed}. Listed again, every device was as ordered.", True
+
+
+def _facts(facts: Mapping[str, Any], out: TextIO) -> None:
+    out.write("<dl>")
+    for name, value in facts.items():
+        if value is not None or name in _MUST_BE_SHOWN:
+            shown = "not given" if value is None else _shown(name, value)
+            out.write(f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{shown}</dd>")
     out.write("</dl>")
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value as people read it, escaped."""
+    if name.endswith(("_at", " at")):
+        return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return escape(f"{value:,}" if isinstance(value, int) else str(value))
 
 
 def _section(title: str, columns: Sequence[str], rows: Any, out: TextIO) -> None:
@@ -180,12 +176,13 @@ def _note_failure(record: Record, failures: Any) -> None:
 
 
 def _row(record: Record, columns: Sequence[str]) -> str:
-    cells = (record.get(column) for column in columns)
-    return (
-        "<tr>"
-        + "".join(f"<td>{'' if cell is None else escape(str(cell))}</td>" for cell in cells)
-        + "</tr>\n"
+    cells = (
+        ("<td class=long>" if column in _BREAKABLE else "<td>")
+        + ("" if record.get(column) is None else _shown(column, record[column]))
+        for column in columns
     )
+    # The end of a cell may be left out in HTML; in a million rows that counts.
+    return f"<tr>{''.join(cells)}</tr>\n"
 
 
 def _spool() -> Any:

@@ -13,7 +13,8 @@ import pytest
 
 from device_status import Incidents, Lane, Settings
 from device_status.incident import incident_key
-from device_status.incident_html import chart, write_html
+from device_status.incident_chart import chart
+from device_status.incident_html import write_html
 from device_status.incident_records import canonical, records, timeline
 from device_status.incident_report import BrokenReportError, check_report, write_csv, write_json
 from device_status.ledger import Ledger, parse_stored
@@ -49,6 +50,19 @@ def settle_all(incidents: Incidents, ledger: Ledger) -> None:
             ledger.dead_letter(claim, "UserNotFoundException", EVIL, "request-1")
         else:
             ledger.succeed(claim, f"request-{number}")
+
+
+def verify(incidents: Incidents, found: str) -> None:
+    """A verification that finds the one device with this status."""
+    incidents.verify("INC-1")
+    run = incidents.ledger.redis.hget(incident_key("INC-1", "verification"), "run")
+    (key,) = incidents.ledger.redis.lrange(incident_key("INC-1", "devices"), 0, -1)
+    scripts = incidents.ledger.scripts
+    scripts.run("verify_page", [], "INC-1", run, "ada", "not_remembered", 1, key, device(1), found)
+    leased = scripts.run("listing_claim", [], "worker-1", 60_000)
+    assert leased[:4] == ["devices", "verify", "INC-1", "ada"]
+    settled = ["verified", 1, 0, 0, "", "", "", 60_000]
+    scripts.run("listing_settle", [], "verify", "INC-1", "ada", "worker-1", *settled)
 
 
 def as_json(incidents: Incidents) -> str:
@@ -146,6 +160,37 @@ class TestHarmless:
         Tags().feed(out.getvalue())
         assert {tag for tag, _ in seen}.isdisjoint({"script", "link", "img", "iframe", "b"})
         assert not [attrs for _, attrs in seen if {"src", "href", "onclick", "onload"} & attrs.keys()]
+
+
+class TestPage:
+    def page(self, incidents: Incidents) -> str:
+        out = io.StringIO()
+        write_html(records(incidents, "INC-1"), timeline(incidents, "INC-1"), out)
+        return out.getvalue()
+
+    def test_one_verdict_stands_at_its_head(self, incidents: Incidents, ended: str) -> None:
+        assert "Not everything came to what was ordered." in self.page(incidents)
+
+    def test_what_a_verification_found_is_part_of_the_verdict(
+        self, incidents: Incidents, ledger: Ledger
+    ) -> None:
+        incidents.open("INC-1", user_pool_id=POOL, devices=[("ada", device(1))])
+        settle_all(incidents, ledger)
+        assert "The devices were not listed again afterwards." in self.page(incidents)
+        for found, verdict in [
+            ("remembered", "not every device was as ordered."),
+            ("not_remembered", "every device was as ordered."),
+        ]:
+            verify(incidents, found)
+            assert f"isted again, {verdict}" in self.page(incidents).replace(
+                "when they were listed", "Listed"
+            )
+
+    def test_who_asked_and_why_is_told_even_where_nobody_said(
+        self, incidents: Incidents, ledger: Ledger
+    ) -> None:
+        incidents.open("INC-1", user_pool_id=POOL, devices=[("ada", device(1))])
+        assert self.page(incidents).count("<dd>not given</dd>") == 2
 
 
 class TestChart:
