@@ -70,12 +70,18 @@ class DeadLetters:
         self._ledger = Ledger(settings.ledger, retention=settings.retention)
         self._publisher = Publisher(settings.broker_url)
 
-    def list(self, *, error_code: str | None = None, limit: int | None = None) -> Iterator[DeadLetter]:
+    def list(
+        self, *, error_code: str | None = None, incident_id: str | None = None, limit: int | None = None
+    ) -> Iterator[DeadLetter]:
         """The dead letters, newest first, page by page in constant memory."""
         found = 0
         for letter_id in self._ids():
             letter = self.show(letter_id)
-            if letter is None or error_code not in (None, letter.error_code):
+            if (
+                letter is None
+                or error_code not in (None, letter.error_code)
+                or incident_id not in (None, letter.incident_id)
+            ):
                 continue
             if limit is not None and found == limit:
                 return

@@ -80,7 +80,8 @@ class Producer:
 
         Returns:
             The command id, once the ledger entry is written and the message published. A command
-            whose idempotency key belongs to other content is a dead letter at once (`lookup` says so).
+            whose idempotency key belongs to other content is a dead letter at once (`DeadLetters` has it;
+            `lookup` tells of the other, where the key is the command id).
 
         Raises:
             InvalidCommandError: the command breaks the contract.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any
@@ -161,6 +162,11 @@ def _unreadable(url: str) -> str | None:
             return "is no proper URL"
         if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
             return "is no proper URL: percent-encode / ? # [ ] @ in its password"
+        # redis-py and Celery read anything else each in their own way, and so as two databases.
+        if scheme(one) in ("redis", "rediss") and not re.fullmatch(r"/?|/\d+", parts.path):
+            return (
+                "what follows the host must be the number of a database, as in redis://redis.internal:6379/0"
+            )
     if scheme(url) == SCHEME:
         try:
             SentinelUrl.parse(url)

@@ -90,6 +90,17 @@ class TestSend:
         assert record.command is not None
         assert record.command.username == "zoë"
 
+    def test_a_key_that_belongs_to_another_is_1(self, site: Site) -> None:
+        first, second = site.make_command(), site.make_command()
+        for ours in ({"command_id": first["command_id"]}, {"idempotency_key": first["command_id"]}):
+            run(site.environment, "send", *options(first))
+            sent = run(site.environment, "send", *options(second | ours), "--wait", "30")
+            assert (sent.returncode, sent.stdout) == (1, "")
+            assert "IdempotencyConflict: " in sent.stderr
+            assert site.status_of(second) == "remembered"
+        again = run(site.environment, "send", *options(first), "--wait", "30")
+        assert again.returncode == 0
+
     def test_no_outcome_in_time_is_5(self, environment: dict[str, str]) -> None:
         done = run(environment, "send", *options(wire_object(command_id="x-1")), "--wait", "0.1")
         assert (done.returncode, done.stdout) == (5, "")
@@ -158,7 +169,7 @@ class TestDeadLetters:
         limited = run(site.environment, "dead-letters", "list", "--limit", "1")
         ((_, code, *_),) = rows(limited.stdout)
         assert code == "ResourceNotFoundException"
-        assert limited.stderr == "1 of 2; --limit shows more\n"
+        assert limited.stderr == "there are more; --limit shows them\n"
         found = run(site.environment, "dead-letters", "list", "--error", "UserNotFoundException")
         assert [row[1] for row in rows(found.stdout)] == ["UserNotFoundException"]
         assert found.stderr == ""
@@ -220,6 +231,7 @@ class TestDoctor:
             assert code == 0, found
             assert {check: level for check, (level, _) in found.items()} == {
                 "ledger": "ok",
+                "workers": "ok",
                 "broker": "ok",
                 "AWS": "ok",
             }
@@ -227,6 +239,15 @@ class TestDoctor:
             code, found = self.findings(healthy)
             assert code == 0, found
             assert "account 123456789012" in found["AWS"][1]
+
+    def test_work_that_waits_for_a_worker_is_a_warning(
+        self, environment: dict[str, str], producer: Producer, site: Site
+    ) -> None:
+        assert self.findings(environment)[1]["workers"][0] == "ok"
+        producer.enqueue(wire_object())
+        level, finding = self.findings(environment)[1]["workers"]
+        assert (level, "start one: device-status worker" in finding) == ("warning", True)
+        assert "at least one runs" in self.findings(site.environment)[1]["workers"][1]
 
     def test_warnings_are_1(self, site: Site) -> None:
         code, found = self.findings(site.environment, "--user-pool-id", site.make_pool())
@@ -305,10 +326,11 @@ class TestWhatIsWrongIsOneLine:
         [
             (["send", *options(wire_object(user_pool_id="nowhere"))], 1, "user_pool_id: "),
             (["send", *options(wire_object(issued_at="yesterday"))], 1, "issued_at: "),
+            (["incident", "open", "X", "--user-pool-id", "us-east-1_X", "--users", "-"], 2, "names nobody"),
             (["import", "/nonexistent"], 2, "can't be read"),
             (["dead-letters", "show", "no-such"], 1, "no dead letter no-such"),
-            (["dead-letters", "redrive"], 2, "--error CODE, or --all"),
-            (["dead-letters", "redrive", "one", "--all"], 2, "--error CODE, or --all"),
+            (["dead-letters", "redrive"], 2, "--incident ID, or --all"),
+            (["dead-letters", "redrive", "one", "--all"], 2, "--incident ID, or --all"),
         ],
         ids=lambda value: value[-1] if isinstance(value, list) else str(value),
     )
@@ -397,6 +419,17 @@ class TestOutput:
         producer.enqueue(wire_object(command_id="[red]x-1"))
         shown = run_at_terminal(environment, "status", "[red]x-1")
         assert re.search(r"command_id *│ *\[red\]x-1", shown)
+
+    def test_a_narrow_terminal_cuts_nothing(
+        self, environment: dict[str, str], producer: Producer, settings: Settings
+    ) -> None:
+        names = [f"0190f2d4-7c1e-7000-8000-{number:012}" for number in range(2)]
+        for name, status in zip(names, ("remembered", "not_remembered"), strict=True):
+            producer.enqueue(wire_object(command_id=name, idempotency_key="one", status=status))
+        (letter,) = DeadLetters(settings).list()
+        shown = run_at_terminal(environment, "dead-letters", "list", columns=80)
+        assert letter.id in shown
+        assert "…" not in shown
 
     def test_a_reader_that_has_seen_enough_is_no_error(self, environment: dict[str, str]) -> None:
         reader, writer = os.pipe()

@@ -84,6 +84,13 @@ class TestListing:
         letters = list(dead_letters.list(error_code="ResourceNotFoundException", limit=10))
         assert [letter.command_id for letter in letters] == [wanted]
 
+    def test_they_are_found_by_incident(self, dead_letters: DeadLetters, die: Die) -> None:
+        ours = die(incident_id="INC-1", device_key=device(1))
+        die(incident_id="INC-2", device_key=device(2))
+        die(device_key=device(3))
+        assert [letter.command_id for letter in dead_letters.list(incident_id="INC-1")] == [ours]
+        assert list(dead_letters.list(incident_id="INC-1", error_code="Other")) == []
+
     def test_none_are_none(self, dead_letters: DeadLetters) -> None:
         assert list(dead_letters.list()) == []
         assert dead_letters.count_by_error() == {}

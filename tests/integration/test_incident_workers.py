@@ -217,6 +217,10 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
         if kind != "html":
             checked = run(site, "incident", "check-report", str(file))
             assert checked.stdout.strip() in written.stderr
+    full = run(site, "incident", "report", "INC-42", "--output", "/dev/full")
+    assert (full.returncode, full.stderr.strip()) == (
+        2, "device-status: /dev/full: can't be written: No space left on device",
+    )  # fmt: skip
     (tmp_path / "report.json").write_text((tmp_path / "report.json").read_text().replace("ada", "eve"))
     broken = run(site, "incident", "check-report", str(tmp_path / "report.json"))
     assert broken.returncode == 1

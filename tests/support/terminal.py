@@ -29,12 +29,12 @@ def run(
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def run_at_terminal(environment: Mapping[str, str], *arguments: str) -> str:
-    """Run it at a terminal; what that showed."""
+def run_at_terminal(environment: Mapping[str, str], *arguments: str, columns: int = 200) -> str:
+    """Run it at a terminal so wide; what that showed."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [COMMAND, *arguments],
-        env={**environment, "TERM": "xterm-256color", "COLUMNS": "200"},
+        env={**environment, "TERM": "xterm-256color", "COLUMNS": str(columns)},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

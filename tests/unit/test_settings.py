@@ -214,6 +214,9 @@ class TestPasswords:
             "redis://:hunter2#a@h:6379/0",
             "redis://:[hunter2@h:6379/0",
             "redis://:hunter2@h:port/0",
+            "redis://:hunter2@h/zero",
+            "rediss://:hunter2@h/0x",
+            "redis://:hunter2@h/0/1",
         ],
     )
     def test_a_url_that_can_not_be_read_is_a_complaint(self, env: Any, name: str, url: str) -> None:

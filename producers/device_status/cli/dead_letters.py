@@ -11,6 +11,7 @@ from device_status.cli.output import (
     EXIT_CODES,
     AsJson,
     Exit,
+    confirm,
     fail,
     messages,
     print_fields,
@@ -22,11 +23,13 @@ from device_status.dead_letters import DeadLetters, NotRedrivableError
 app = typer.Typer(no_args_is_help=True, help="What could not succeed: list, show, redrive, purge.")
 
 ErrorCode = Annotated[str | None, typer.Option("--error", help="Only this error code.")]
+OfIncident = Annotated[str | None, typer.Option("--incident", help="Only those of this incident.")]
 
 
 @app.command("list", epilog=EXIT_CODES)
 def list_letters(
     error: ErrorCode = None,
+    incident: OfIncident = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
     by_error: Annotated[bool, typer.Option("--by-error", help="Count them by error code.")] = False,
     as_json: AsJson = False,
@@ -37,28 +40,31 @@ def list_letters(
     if by_error:
         print_json(counts) if as_json else print_table(["error", "count"], list(counts.items()))
         return
-    found = list(letters.list(error_code=error, limit=limit))
+    # One more than is shown, to know whether there are more.
+    found = list(letters.list(error_code=error, incident_id=incident, limit=limit + 1))
+    shown = found[:limit]
     if as_json:
-        print_json([letter.to_dict() for letter in found])
+        print_json([letter.to_dict() for letter in shown])
         return
     print_table(
-        ["id", "error", "attempts", "last at", "lane, queue or incident", "username", "message"],
+        ["id", "error", "attempts", "last at", "lane or queue", "incident", "username", "message"],
         [
             (
                 letter.id,
                 letter.error_code,
                 letter.attempts,
                 letter.last_at.isoformat(timespec="seconds"),
-                letter.lane or letter.queue or letter.incident_id,
+                letter.lane or letter.queue,
+                letter.incident_id,
                 letter.username,
                 letter.error_message,
             )
-            for letter in found
+            for letter in shown
         ],
     )
-    total = counts.get(error, 0) if error else sum(counts.values())
-    if total > len(found):
-        messages.print(f"{len(found)} of {total}; --limit shows more")
+    if len(found) > limit:
+        messages.print("there are more; --limit shows them")
+    _tell_if_unknown(error, counts)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -75,15 +81,17 @@ def show(letter_id: str, as_json: AsJson = False) -> None:
 def redrive(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids of dead letters or of their commands.")] = None,
     error: ErrorCode = None,
+    incident: OfIncident = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send dead-lettered commands again, with a clean count of attempts."""
     letters = DeadLetters()
-    if sum([bool(ids), bool(error), everything]) != 1:
-        fail(Exit.USAGE, "name dead letters, or give --error CODE, or --all")
+    if sum([bool(ids), bool(error or incident), everything]) != 1:
+        fail(Exit.USAGE, "name dead letters, or give --error CODE or --incident ID, or --all")
+    _tell_if_unknown(error, letters.count_by_error())
     # Taken first: a command that fails again at once would be listed, and redriven, for ever.
-    chosen = ids or [letter.id for letter in letters.list(error_code=error)]
+    chosen = ids or [letter.id for letter in letters.list(error_code=error, incident_id=incident)]
     redriven: list[str] = []
     refused: dict[str, str] = {}
     for letter_id in chosen:
@@ -113,6 +121,11 @@ def purge(
     letters = DeadLetters()
     if not yes:
         count = sum(letters.count_by_error().values())
-        typer.confirm(f"Remove up to {count} dead letters for good?", abort=True, err=True)
+        confirm(f"Remove up to {count} dead letters for good?")
     removed = letters.purge(older_than=timedelta(days=older_than))
     print_json({"removed": removed}) if as_json else print_table(["removed"], [(removed,)])
+
+
+def _tell_if_unknown(error: str | None, counts: dict[str, int]) -> None:
+    if error and error not in counts:
+        messages.print(f"no dead letter has the error {error}; there are: {', '.join(counts) or 'none'}")

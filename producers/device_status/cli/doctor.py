@@ -14,6 +14,7 @@ import typer
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
 from device_status.health import is_too_old, server_warnings
+from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.scripts import connect
 from device_status.settings import Settings, load_settings, scheme, without_password
@@ -87,6 +88,20 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         )
     for warning in server_warnings(client, name="ledger"):
         yield Finding("ledger", Level.WARNING, warning)
+    yield _workers(settings)
+
+
+def _workers(settings: Settings) -> Finding:
+    ledger = Ledger(settings.ledger)
+    commands = sum(ledger.open_count().values())
+    incidents = ledger.redis.zcard(f"{PREFIX}incidents:active")
+    waiting = f"{commands} commands without an outcome, {incidents} incidents with users to be listed"
+    # The sweeper's lease: some worker's, and over 5 s after the last one ended.
+    if ledger.redis.exists(f"{PREFIX}sweeper"):
+        return Finding("workers", Level.OK, f"at least one runs; {waiting}")
+    if commands or incidents:
+        return Finding("workers", Level.WARNING, f"none runs; {waiting}; start one: device-status worker")
+    return Finding("workers", Level.OK, "none runs, and nothing waits for one")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -79,6 +79,8 @@ def import_file(
         print_json(summary | {"import_id": work.id, "dry_run": dry_run, "refusals": work.refusals})
     else:
         print_table(list(summary), [list(summary.values())])
+        if work.accepted == work.repeated and not dry_run:
+            messages.print("nothing new was sent" if work.repeated else "there was nothing to send")
         if work.repeated and not dry_run:
             messages.print(
                 "repeated: known from before or from another line, and without effect; another --import-id "

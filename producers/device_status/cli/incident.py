@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from device_status.cli.incident_input import Input
-from device_status.cli.incident_progress import plan, show, show_list, watch
-from device_status.cli.output import EXIT_CODES, AsJson, Exit, fail, messages
+from device_status.cli.incident_progress import goes_on, plan, show, show_list, watch
+from device_status.cli.output import EXIT_CODES, AsJson, Exit, confirm, fail, messages
 from device_status.command import Status
 from device_status.incident import Phase, Progress
 from device_status.incidents import Incidents
@@ -77,7 +77,7 @@ def open_incident(
         )
         _finish(incidents, progress, watch_it, as_json)
     if given.refused:
-        messages.print(f"{given.refused} lines were refused, {given.taken} taken")
+        messages.print(f"lines refused: {given.refused}, taken: {given.taken}")
         raise typer.Exit(Exit.NOT_ALL)
 
 
@@ -92,7 +92,8 @@ def show_status(
     if incident_id is None:
         running = [progress for progress in incidents.list() if not progress.is_over]
         if len(running) != 1:
-            fail(Exit.USAGE, f"{len(running)} incidents are not over; name one (see `incident list`)")
+            many = "more than one incident is" if running else "no incident is"
+            fail(Exit.USAGE, f"{many} under way; name one (see `incident list`)")
         incident_id = running[0].incident_id
     _finish(incidents, incidents.progress(incident_id), watch_it, as_json)
 
@@ -111,7 +112,8 @@ def wait(incident_id: IncidentId, timeout: Timeout = None, as_json: AsJson = Fal
     over before.
     """
     incidents = Incidents()
-    progress = incidents.wait(incident_id, timeout=timeout)
+    with goes_on(incident_id):
+        progress = incidents.wait(incident_id, timeout=timeout)
     show(progress, incidents.settings, as_json)
     exit_by(progress)
 
@@ -137,9 +139,9 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Give everything that is not under way the outcome `cancelled`. It can't be taken back."""
-    if not yes:
-        typer.confirm(f"Cancel {incident_id} for good?", abort=True, err=True)
     incidents = Incidents()
+    if not (yes or incidents.progress(incident_id).is_over):
+        confirm(f"Cancel {incident_id} for good?")
     show(incidents.cancel(incident_id), incidents.settings, as_json)
 
 
@@ -153,7 +155,8 @@ def exit_by(progress: Progress) -> None:
 
 def _finish(incidents: Incidents, progress: Progress, watch_it: bool, as_json: bool) -> None:
     if watch_it:
-        progress = watch(incidents, progress.incident_id)
+        with goes_on(progress.incident_id):
+            progress = watch(incidents, progress.incident_id)
     show(progress, incidents.settings, as_json)
     if progress.phase is Phase.PAUSED:
         messages.print(f"device-status incident resume {progress.incident_id} goes on with it")

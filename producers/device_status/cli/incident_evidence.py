@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -11,6 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from device_status.cli.incident import IncidentId, Timeout
+from device_status.cli.incident_progress import goes_on
 from device_status.cli.output import AsJson, Exit, fail, messages, print_fields, print_json
 from device_status.incident_html import write_html
 from device_status.incident_records import records, timeline
@@ -39,8 +41,7 @@ def report(
     incidents = Incidents()
     # Before the file is made: an unknown incident leaves none behind.
     progress = incidents.progress(incident_id)
-    with ExitStack() as stack:
-        out = _open(output, stack)
+    with _opened(output) as out:
         found = records(incidents, incident_id)
         match kind:
             case ReportFormat.JSON:
@@ -76,10 +77,11 @@ def verify(incident_id: IncidentId, timeout: Timeout = None, as_json: AsJson = F
     """
     incidents = Incidents()
     incidents.verify(incident_id)
-    found = incidents.wait_for_verification(incident_id, timeout=timeout)
+    with goes_on(incident_id):
+        found = incidents.wait_for_verification(incident_id, timeout=timeout)
     verification = found.verification
     if verification is None:
-        fail(Exit.NOT_ALL, f"{incident_id}: the verification was forgotten, with its incident")
+        fail(Exit.NOT_ALL, f"{incident_id}: not verified: it went on meanwhile, or is forgotten")
     fields = found.to_dict()["verification"]
     print_json(fields) if as_json else print_fields(fields)
     if verification.ended_at is None:
@@ -88,10 +90,28 @@ def verify(incident_id: IncidentId, timeout: Timeout = None, as_json: AsJson = F
         raise typer.Exit(Exit.NOT_ALL)
 
 
-def _open(name: str, stack: ExitStack) -> TextIO:
-    if name == "-":
-        return sys.stdout
+@contextmanager
+def _opened(name: str) -> Iterator[TextIO]:
     try:
-        return stack.enter_context(Path(name).open("w", encoding="utf-8", newline=""))
+        if name == "-":
+            yield sys.stdout
+            sys.stdout.flush()
+            return
+        file = Path(name)
+        if file.exists() and not file.is_file():
+            # A pipe or a terminal.
+            with file.open("w", encoding="utf-8", newline="") as out:
+                yield out
+            return
+        # A report that can't be finished leaves the one before it in place.
+        unfinished = file.with_name(f".{file.name}.unfinished")
+        try:
+            with unfinished.open("w", encoding="utf-8", newline="") as out:
+                yield out
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         fail(Exit.USAGE, f"{name}: can't be written: {error.strerror}")

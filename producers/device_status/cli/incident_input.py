@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
+from typing import TypeVar
 
 from device_status.cli.importing import format_of, open_source
 from device_status.cli.lines import physical_lines, read
-from device_status.cli.output import messages
+from device_status.cli.output import Exit, fail, messages
 from device_status.command import Status
 from device_status.errors import InvalidCommandError
 from device_status.incidents import check_device, check_user
+
+T = TypeVar("T")
 
 
 class Input:
@@ -22,7 +26,14 @@ class Input:
         self.refused = 0
 
     def users(self, name: str) -> Iterator[str]:
-        """Usernames, one a line; `-` is standard input."""
+        """Usernames, one a line; `-` is standard input. Ends the command where there is none."""
+        return _at_least_one(self._users(name), name)
+
+    def devices(self, name: str) -> Iterator[tuple[str, str]]:
+        """Usernames and device keys: CSV with a header, or JSON lines; otherwise as `users`."""
+        return _at_least_one(self._devices(name), name)
+
+    def _users(self, name: str) -> Iterator[str]:
         with ExitStack() as stack:
             source, _ = open_source(name, stack)
             for number, text in physical_lines(source):
@@ -40,8 +51,7 @@ class Input:
                 self.taken += 1
                 yield username
 
-    def devices(self, name: str) -> Iterator[tuple[str, str]]:
-        """Usernames and device keys: CSV with a header, or JSON lines; `-` is standard input."""
+    def _devices(self, name: str) -> Iterator[tuple[str, str]]:
         with ExitStack() as stack:
             source, _ = open_source(name, stack)
             # The incident gives the status; the columns are those of an import, and need not name it.
@@ -65,3 +75,11 @@ class Input:
     def _refuse(self, number: int, problem: str) -> None:
         self.refused += 1
         messages.print(f"line {number}: {problem}", markup=False)
+
+
+def _at_least_one(items: Iterator[T], name: str) -> Iterator[T]:
+    # Before anything is opened: an export that failed must not pass for an incident that went well.
+    first = next(items, None)
+    if first is None:
+        fail(Exit.USAGE, f"{name}: names nobody, so nothing was done")
+    return chain([first], items)

