@@ -27,6 +27,8 @@ READ_TIMEOUT: Final = 10
 """Seconds."""
 CALL_TIMEOUT: Final = CONNECT_TIMEOUT + READ_TIMEOUT
 """Seconds that a claim must still last when its request leaves."""
+MOST_REGIONS: Final = 64
+"""Clients that are kept; AWS has fewer Regions."""
 PAGE: Final = 60
 """The most that AdminListDevices and ListUsers give at once."""
 
@@ -145,14 +147,19 @@ class Cognito:
             return classify(error)
 
     def _client(self, region: str) -> CognitoIdentityProviderClient:
-        if region not in self._clients:
+        client = self._clients.get(region)
+        if client is None:
             # boto3's sessions are not safe to share among threads; the clients they make are.
             with self._lock:
-                if region not in self._clients:
+                client = self._clients.get(region)
+                if client is None:
                     client = _new_client(region, self._connections)
                     client.meta.events.register("before-send.cognito-identity-provider", self._check_time)
+                    # What names a Region comes from outside, and a client takes 10 MB.
+                    if len(self._clients) >= MOST_REGIONS:
+                        del self._clients[next(iter(self._clients))]
                     self._clients[region] = client
-        return self._clients[region]
+        return client
 
     def _check_time(self, **_: Any) -> None:
         # A process that was stopped for longer than the lease goes on exactly here: by now another worker
@@ -162,6 +169,10 @@ class Cognito:
             raise _TooLateError
 
 
+class ForeignAnswerError(Exception):
+    """Something between here and AWS answered in its place, and with success."""
+
+
 def _update(client: CognitoIdentityProviderClient, command: DeviceStatusCommand) -> str:
     answer = client.admin_update_device_status(
         UserPoolId=command.user_pool_id,
@@ -169,14 +180,22 @@ def _update(client: CognitoIdentityProviderClient, command: DeviceStatusCommand)
         DeviceKey=command.device_key,
         DeviceRememberedStatus=command.status.value,
     )
-    return str(answer["ResponseMetadata"].get("RequestId", ""))
+    return _request_id(answer)
+
+
+def _request_id(answer: Any) -> str:
+    metadata = answer["ResponseMetadata"]
+    if "html" in metadata.get("HTTPHeaders", {}).get("content-type", ""):
+        # The page of a proxy or a captive portal, to which botocore is indifferent where the status is 200.
+        raise ForeignAnswerError
+    return str(metadata.get("RequestId", ""))
 
 
 def _page(answer: Any, name: str) -> Page:
     return Page(
         answer.get(name, []),
         answer.get("PaginationToken") or "",
-        str(answer["ResponseMetadata"].get("RequestId", "")),
+        _request_id(answer),
     )
 
 

@@ -101,10 +101,10 @@ class Failure:
 
 
 def classify(error: Exception) -> Failure:
-    """Read what botocore raised.
+    """Read what a call raised.
 
-    Raises:
-        Exception: `error` itself, where it is none of botocore's: a bug must not pass for an outcome.
+    What is none of botocore's errors is an answer that botocore could not read, or a bug: it is retried, and
+    ends as `RetriesExhausted` with the error's name.
     """
     if isinstance(error, ClientError):
         return _from_answer(error)
@@ -119,7 +119,7 @@ def classify(error: Exception) -> Failure:
     if isinstance(error, BotoCoreError):
         # Settings, profiles, credential processes: nothing that another command could do better.
         return Failure(Action.PAUSE, code, str(error), "")
-    raise error
+    return Failure(Action.RETRY, code, "the answer could not be read", "", unanswered=True)
 
 
 def _from_answer(error: ClientError) -> Failure:
@@ -132,7 +132,7 @@ def _from_answer(error: ClientError) -> Failure:
     return Failure(
         ACTIONS.get(code) or _by_status(status),
         code,
-        answer.get("Error", {}).get("Message", "")[:_LONGEST_MESSAGE],
+        str(answer.get("Error", {}).get("Message") or "")[:_LONGEST_MESSAGE],
         metadata.get("RequestId", ""),
     )
 

@@ -12,10 +12,11 @@ import pytest
 from device_status import DeviceStatusCommand
 from device_status.outcomes import Claimed
 from device_status_worker import cognito as cognito_module
-from device_status_worker.cognito import CALL_TIMEOUT, Cognito, NotSent, Succeeded
+from device_status_worker.cognito import CALL_TIMEOUT, MOST_REGIONS, Cognito, NotSent, Succeeded
 from device_status_worker.failures import ACTIONS, Action, Failure, classify
 from device_status_worker.gate import Slot
 from device_status_worker.local import Fault, LocalCognito
+from device_status_worker.local.wire import Response
 from support import make_command
 from support.servers import HOST, free_port
 
@@ -258,6 +259,48 @@ def test_the_message_of_aws_is_bounded(cognito: LocalCognito, command: DeviceSta
     assert failure(command).message == "x" * 1000
 
 
-def test_a_bug_does_not_pass_for_an_outcome() -> None:
-    with pytest.raises(ZeroDivisionError):
-        classify(ZeroDivisionError())
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_page_in_place_of_an_answer_is_no_success(
+    status: int, cognito: LocalCognito, command: DeviceStatusCommand
+) -> None:
+    cognito.faults.add(Fault.html(status))
+    found = failure(command)
+    assert (found.action, found.request_id) == (Action.RETRY, "")
+    assert status_of(cognito, command) == "remembered"
+
+
+def test_a_page_in_place_of_a_list_does_not_mean_that_it_is_empty(
+    cognito: LocalCognito, command: DeviceStatusCommand
+) -> None:
+    cognito.faults.add(Fault.html(200))
+    now = time.monotonic()
+    slot = Slot(now + 60, degraded=False, name="")
+    found = shared().list_devices(command.user_pool_id, command.username, "", now + 60, slot)
+    assert isinstance(found, Failure)
+    assert (found.action, found.code) == (Action.RETRY, "ForeignAnswerError")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\xe9chec", b'{"message": null}', b"[1]", b'{"__type": 5}'],
+    ids=["Latin-1", "null", "list", "number"],
+)
+def test_an_answer_that_botocore_can_not_read_is_retried(
+    body: bytes, cognito: LocalCognito, command: DeviceStatusCommand
+) -> None:
+    cognito.faults.add(Fault("unreadable", Response(503, body, from_aws=False)))
+    assert failure(command).action is Action.RETRY
+
+
+def test_what_is_no_error_of_botocore_is_retried_with_its_name_and_without_its_text() -> None:
+    found = classify(ZeroDivisionError("ada"))
+    assert (found.action, found.code, found.unanswered) == (Action.RETRY, "ZeroDivisionError", True)
+    assert "ada" not in found.message
+
+
+def test_made_up_regions_do_not_fill_the_memory(command: DeviceStatusCommand) -> None:
+    client = Cognito(connections=1)
+    for number in range(MOST_REGIONS + 2):
+        client._clients[f"eu-west-{number}"] = client._client(command.region)
+    client._client("eu-north-1")
+    assert len(client._clients) <= MOST_REGIONS + 3
