@@ -42,8 +42,11 @@ PROBE_RATE: Final = 1 / 3
 """Requests a second that still go to a service that fails every one of them."""
 PAUSE: Final = 15.0
 """Seconds without a request after a fault of ours, such as expired credentials."""
+MOST_WAIT_PAUSED: Final = 1.0
+"""Seconds that a thread waits at a gate that is paused: work for other Regions stands behind it."""
 
 _ASK_AGAIN_AT_LEAST: Final = 0.02
+_SPARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +79,36 @@ class Gate:
         key: of its state in Redis.
         quota: requests a second.
         wait: sleeps for some seconds, or less where the worker shuts down, and then returns True.
+        clock: of this process, in seconds.
     """
 
-    def __init__(self, scripts: Scripts, key: str, quota: float, wait: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        key: str,
+        quota: float,
+        wait: Callable[[float], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._keys = [key, f"{key}:slots"]
         self._ceiling = quota * (1 - HEADROOM)
         self._most = max(1, int(quota))
         self._window = (1 + MARGIN) * self._most / quota
         self._scripts = scripts
         self._wait = wait
+        self._clock = clock
         self._round_trip = 1.0
         self._missed = 0
 
     def wait_for_slot(self, lane: Lane) -> Slot | NoSlot:
         """Wait until this thread may send one request; at most `MOST_WAIT` seconds."""
-        give_up_at = time.monotonic() + MOST_WAIT
+        give_up_at = self._clock() + MOST_WAIT
         has_turn, delay = False, 0.0
         while not self._wait(delay):
-            asked_at = time.monotonic()
-            kind, microseconds, *details = self._reserve(lane, has_turn)
-            answered_at = time.monotonic()
+            asked_at = self._clock()
+            # A turn that comes too late to be waited for would pass unused.
+            kind, microseconds, *details = self._reserve(lane, has_turn, give_up_at - asked_at - _SPARE)
+            answered_at = self._clock()
             if kind == "slot":
                 # An answer that took long says nothing of when the slot was taken: as usual, most likely.
                 self._round_trip = min(answered_at - asked_at, self._round_trip * 1.05)
@@ -103,12 +116,14 @@ class Gate:
                 send_before = asked_at + self._round_trip + latest
                 return Slot(send_before, degraded=bool(details[0]), name=details[1])
             delay = int(microseconds) / 1e6
+            if kind == "paused":
+                give_up_at = min(give_up_at, answered_at + MOST_WAIT_PAUSED)
             if answered_at + delay > give_up_at:
                 why = f"GatePaused:{details[0]}" if kind == "paused" else "NoSlotNear"
                 # Waited out here: given back at once, a backlog would run through the ledger in circles.
                 if self._wait(max(0, give_up_at - answered_at)):
                     break
-                return NoSlot(max(0, answered_at + delay - time.monotonic()) + random.random(), why)  # noqa: S311
+                return NoSlot(max(0, answered_at + delay - self._clock()) + random.random(), why)  # noqa: S311
             has_turn = kind == "turn"
             if not has_turn:
                 delay = max(delay, _ASK_AGAIN_AT_LEAST) * (1 + random.random() / 2)  # noqa: S311
@@ -137,12 +152,13 @@ class Gate:
         """Every request would fail alike, by a fault of ours: none for `PAUSE` seconds, then probes."""
         self._report("paused", why)
 
-    def _reserve(self, lane: Lane, has_turn: bool) -> list[Any]:
+    def _reserve(self, lane: Lane, has_turn: bool, most_wait: float = MOST_WAIT) -> list[Any]:
+        horizon = max(0.0, min(HORIZON[lane], most_wait))
         answer: list[Any] = self._scripts.run(
             "reserve",
             self._keys,
             self._ceiling,
-            int(HORIZON[lane] * 1e6),
+            int(horizon * 1e6),
             int(RECOVERY * 1e6),
             PROBE_RATE,
             self._most,

@@ -18,6 +18,7 @@ from device_status_worker.gate import (
     HORIZON,
     LATEST,
     MISSED,
+    MOST_WAIT_PAUSED,
     PAUSE,
     PROBE_RATE,
     Gate,
@@ -118,6 +119,27 @@ class TestQuota:
         assert most_in_a_second(sent) <= quota
         # Turns are reserved a second ahead, and what comes late is made up for: nothing passes unused.
         assert (len(sent) - 1) / (sent[-1] - sent[0]) == pytest.approx(quota * (1 - HEADROOM), rel=0.02)
+
+    @pytest.mark.parametrize("lane", Lane)
+    @pytest.mark.parametrize(("quota", "threads"), [(1, 16), (25, 320)])
+    def test_more_threads_than_the_quota_can_serve_in_time_do_not_waste_it(
+        self, lane: Lane, quota: int, threads: int, ledger: Ledger
+    ) -> None:
+        simulation, slots = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, quota, simulation.wait, lambda: simulation.now)
+
+        def work() -> None:
+            while True:
+                match gate.wait_for_slot(lane):
+                    case Slot():
+                        slots.append(simulation.now)
+                    case NoSlot(due_in, "NoSlotNear"):
+                        simulation.wait(due_in)
+                    case NoSlot():
+                        return
+
+        simulation.run([work] * threads, seconds=40)
+        assert len(slots) >= 0.9 * 40 * quota
 
     def test_a_slot_given_back_is_had_by_others(self, ledger: Ledger, settings: Settings) -> None:
         gate = at_once(ledger, settings)
@@ -299,6 +321,20 @@ class TestPause:
         gate.answered(slot)
         assert not ledger.redis.hmget(KEY, "paused_until")[0]
         assert rate(ledger, settings) > 1.1 * PROBE_RATE
+
+    def test_a_thread_waits_for_its_end_no_longer_than_others_can_wait_for_the_thread(
+        self, ledger: Ledger, settings: Settings
+    ) -> None:
+        waits: list[float] = []
+
+        def wait(seconds: float) -> bool:
+            waits.append(seconds)
+            return False
+
+        gate = Gates(ledger.redis, settings, wait).update(REGION)
+        gate.pause("ExpiredTokenException")
+        assert isinstance(gate.wait_for_slot(Lane.URGENT), NoSlot)
+        assert sum(waits) <= MOST_WAIT_PAUSED
 
     def test_another_region_goes_on(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
         gate.pause("ExpiredTokenException")
