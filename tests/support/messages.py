@@ -128,6 +128,10 @@ BAD_MESSAGES: Final[dict[str, Callable[[str], BadMessage]]] = {
     "wrong arguments": lambda m: _refused(body_of({"commando": _command(m)})),
     "too many arguments": lambda m: _refused(body_of({"command": _command(m), "more": 1})),
     "a command that is a text": lambda m: _refused(body_of({"command": m})),
+    "more commands than a message may have": lambda m: _refused(
+        body_of({"commands": [_command(m)] * 51}), task="device_status.apply_many"
+    ),
+    "an id of two lines": lambda m: _refused(_good(m), headers={"id": "one\ntwo"}),
     "a mark of no lane": lambda m: _refused(body_of({"mark": 1, "lane": m}), task="device_status.mark"),
     # What is no command.
     "no status": lambda m: _no_command(wire_object(command_id=m, status=...)),

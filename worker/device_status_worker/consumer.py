@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,6 +11,8 @@ from celery.worker.consumer import Consumer
 from device_status.errors import LedgerUnavailableError
 from device_status_worker.intake import message_problem, plain_headers
 from device_status_worker.process import intake
+
+logger = logging.getLogger(__name__)
 
 
 class CheckedConsumer(Consumer):  # type: ignore[misc]
@@ -38,7 +41,7 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
                 message.headers = plain_headers(message.headers)
                 return on_task_received(message)
             _bury(message, *problem)
-            return message.ack_log_error(None, self.connection_errors)
+            return message.ack_log_error(logger, self.connection_errors)
 
         return on_message
 
@@ -46,7 +49,7 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
         """What kombu itself could not unpack, such as a compression that it does not know."""
         # The text of the error may hold the message.
         _bury(message, "MalformedMessage", f"message: can't be unpacked ({type(exc).__name__})")
-        message.ack_log_error(None, self.connection_errors)
+        message.ack_log_error(logger, self.connection_errors)
 
 
 def _bury(message: Any, code: str, reason: str) -> None:

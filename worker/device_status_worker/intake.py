@@ -19,7 +19,7 @@ from typing import Any, Final
 from device_status.command import SCHEMA_VERSION, DeviceStatusCommand, Lane, parse_command
 from device_status.errors import InvalidCommandError
 from device_status.ledger import Ledger
-from device_status.publisher import APPLY, APPLY_MANY, MARK, queue_name
+from device_status.publisher import APPLY, APPLY_MANY, MARK, MOST_COMMANDS_A_MESSAGE, queue_name
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +125,8 @@ def message_problem(headers: Any, content_type: Any, encoding: Any, body: Any) -
         return "MalformedMessage", "headers.task: is missing; Celery's message protocol 2 is needed"
     if task not in _KEYWORDS:
         return "MalformedMessage", f"headers.task: is unknown; the rule is {APPLY} or {APPLY_MANY}"
-    if not isinstance(task_id, str) or not 0 < len(task_id) <= 256:
-        return "MalformedMessage", "headers.id: is missing or no text of 1 to 256 characters"
+    if not isinstance(task_id, str) or not 0 < len(task_id) <= 256 or not task_id.isprintable():
+        return "MalformedMessage", "headers.id: is missing or no text of 1 to 256 printable characters"
     for name in ("eta", "expires"):
         if headers.get(name) is not None:
             return "MalformedMessage", f"headers.{name}: is not supported; use expires_at in the command"
@@ -175,6 +175,8 @@ def _body_problem(task: str, body: bytes) -> tuple[str, str] | None:
     expected = {name, "lane"} if task == MARK else {name}
     if set(keywords) != expected or not isinstance(keywords[name], kind):
         return "MalformedMessage", f"body: {task} takes one keyword argument, {name}: {kind.__name__}"
+    if task == APPLY_MANY and len(keywords[name]) > MOST_COMMANDS_A_MESSAGE:
+        return "MalformedMessage", f"body: has more than {MOST_COMMANDS_A_MESSAGE} commands"
     if task == MARK and keywords["lane"] not in list(Lane):
         return "MalformedMessage", "body: the mark is of no lane"
     return None

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import kombu.transport
 import redis
+from kombu import compression
 from kombu.transport import redis as kombu_redis
 
 from device_status.errors import LedgerUnavailableError
@@ -43,6 +44,8 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
                 message = json.loads(raw)
                 # Where it really came from, whatever it says: there it goes back if its worker dies.
                 message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}
+                # Where a number should stand, Infinity would make kombu delete the message when it goes back.
+                message["properties"]["priority"] = 0
                 self.connection._deliver(message, queue)
             return True
         finally:
@@ -60,8 +63,12 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
 
 
 def install(bury_envelope: BuryEnvelope) -> None:
-    """Make the broker URLs redis://, rediss:// and sentinel:// use the checked channel in this process."""
+    """In this process, make redis://, rediss:// and sentinel:// use the checked channel, and let kombu unpack
+    nothing that is compressed.
+    """
     CheckedChannel.bury_envelope = staticmethod(bury_envelope)
+    # kombu unpacks a message before anything can look at its size, and a kilobyte may become a gigabyte.
+    compression._decoders.clear()
     aliases = {"redis": "Transport", "rediss": "Transport", "sentinel": "SentinelTransport"}
     for alias, name in aliases.items():
         kombu.transport.TRANSPORT_ALIASES[alias] = f"{__name__}:{name}"

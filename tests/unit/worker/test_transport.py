@@ -165,6 +165,31 @@ class TestReading:
         client.lpush(queue_name(LANE), envelope(b"[]", properties=lie))
         assert reader.read().delivery_info["routing_key"] == queue_name(LANE)
 
+    def test_nothing_that_is_compressed_is_unpacked(self, reader: Reader, client: Any) -> None:
+        # In a process of its own, since it is for good.
+        program = """
+import bz2, kombu
+from kombu import compression
+from device_status_worker import transport
+names = set(compression._decoders)
+transport.install(lambda raw, queue: False)
+bomb = bz2.compress(bytes(10_000_000))
+message = kombu.Message(body=bomb, headers={"compression": "application/x-bz2"}, channel=None)
+assert names and message.errors and len(message.body) == len(bomb), message.errors
+for name in names:
+    try:
+        compression.decompress(bomb, name)
+    except KeyError:
+        continue
+    raise AssertionError(name)
+"""
+        subprocess.run([sys.executable, "-c", program], check=True)
+
+    def test_no_message_brings_its_own_priority(self, reader: Reader, client: Any) -> None:
+        message = envelope(b"[]", properties={"priority": float("inf")})
+        client.lpush(queue_name(LANE), message)
+        assert reader.read().properties["priority"] == 0
+
     def test_an_empty_queue_is_no_error(self, reader: Reader) -> None:
         with pytest.raises(socket.timeout):
             reader.connection.drain_events(timeout=0.1)
