@@ -159,15 +159,30 @@ class Producer:
     def _publish(
         self, commands: list[DeviceStatusCommand], lane: Lane, report: EnqueueReport | None = None
     ) -> list[State | Conflict | None]:
-        try:
-            return enter_and_publish(self._ledger, self._publisher, commands, lane)
-        except BrokerUnavailableError as error:
-            raise PublishError(
-                f"{error}; the ledger holds the command: repeat the call with the same command "
-                "(it has no second effect), or leave it to the sweeper",
-                [command.command_id for command in commands],
-                report,
-            ) from error
+        return enter_and_publish_or_tell(self._ledger, self._publisher, commands, lane, report)
+
+
+def enter_and_publish_or_tell(
+    ledger: Ledger,
+    publisher: Publisher,
+    commands: Sequence[DeviceStatusCommand],
+    lane: Lane,
+    report: EnqueueReport | None = None,
+) -> list[State | Conflict | None]:
+    """`enter_and_publish` for callers outside.
+
+    Raises:
+        PublishError: instead of BrokerUnavailableError; says what to do.
+    """
+    try:
+        return enter_and_publish(ledger, publisher, commands, lane)
+    except BrokerUnavailableError as error:
+        raise PublishError(
+            f"{error}; the ledger holds the command: repeat the call with the same command "
+            "(it has no second effect), or leave it to the sweeper",
+            [command.command_id for command in commands],
+            report,
+        ) from error
 
 
 def enter_and_publish(

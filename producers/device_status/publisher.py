@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import kombu
 import redis
+from amqp.exceptions import AMQPError, MessageNacked
 from kombu.exceptions import KombuError, OperationalError
 
 from device_status.command import Lane
@@ -36,7 +37,8 @@ MESSAGES_A_BATCH: Final = 20
 
 _CONNECTIONS: Final = 8
 _QUICK: Final = 1.0
-_BROKER_ERRORS: Final = (OperationalError, KombuError, OSError, redis.RedisError)
+_BROKER_ERRORS: Final = (OperationalError, KombuError, OSError, redis.RedisError, AMQPError, MessageNacked)
+"""Of every transport: kombu lets through what its libraries raise."""
 
 
 class BrokerUnavailableError(DeviceStatusError):

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from device_status.errors import LedgerUnavailableError
+from device_status.errors import DeviceStatusError, LedgerUnavailableError
 from device_status.sentinel import SCHEME, SentinelUrl
 
 CONNECT_TIMEOUT = 3.0
@@ -37,6 +37,8 @@ def connect(url: str) -> Any:
         "socket_timeout": ANSWER_TIMEOUT,
         "socket_keepalive": True,
         "health_check_interval": 30,
+        # More than a worker may have threads; past it redis-py raises, as though the server were away.
+        "max_connections": 4096,
     }
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, (redis.ConnectionError,))
     if not url.startswith(f"{SCHEME}://"):
@@ -53,16 +55,41 @@ def connect(url: str) -> Any:
     )
 
 
+_OF_THE_SERVER: Final = (
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.NoScriptError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+)
+_CODES_OF_THE_SERVER: Final = (
+    *("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS"),
+    *("OOM", "READONLY", "TRYAGAIN", "UNKILLABLE", "max number of clients", "unknown command"),
+)
+
+
 @contextmanager
 def ledger_errors() -> Iterator[None]:
     """Turn the client's errors into ours, in words that tell what to do."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
+        what = f"({type(error).__name__}: {error})"
+        if isinstance(error, redis.ResponseError) and not _is_the_servers(error):
+            raise DeviceStatusError(f"the ledger holds what this version does not expect {what}") from error
         raise LedgerUnavailableError(
-            f"the ledger did not serve the call ({type(error).__name__}: {error}); "
+            f"the ledger did not serve the call {what}; "
             "check DEVICE_STATUS_LEDGER_URL and the server, then repeat the call with the same command"
         ) from error
+
+
+def _is_the_servers(error: redis.ResponseError) -> bool:
+    """Whether the server's state is to blame, which passes; otherwise it is a script or the data."""
+    if isinstance(error, _OF_THE_SERVER):
+        return True
+    # redis-py takes the code away where it has a class for it; older servers put it behind the script's name.
+    return any(code in str(error) for code in _CODES_OF_THE_SERVER)
 
 
 Patience = Callable[[LedgerUnavailableError], None]
@@ -88,12 +115,14 @@ class Scripts:
         self._package = package
         self._prelude = prelude
         self._patience = patience
+        self._scripts: dict[str, Any] = {}
 
     def run(self, name: str, keys: Sequence[str], *arguments: str | int | float) -> Any:
         """Run `lua/<name>.lua`; the script's header says what it takes and returns.
 
         Raises:
             LedgerUnavailableError: the server can't be reached, does not answer or can't write.
+            DeviceStatusError: it holds what the script does not expect.
         """
         while True:
             try:
@@ -102,11 +131,15 @@ class Scripts:
             except LedgerUnavailableError as error:
                 self._patience(error)
 
-    @cache  # noqa: B019 - one instance lives as long as its process
     def _script(self, name: str) -> Any:
-        return self._client.register_script(self._prelude + source(self._package, name))
+        # Two threads may both make it: it has no state.
+        if name not in self._scripts:
+            text = self._prelude + source(self._package, name)
+            self._scripts[name] = self._client.register_script(text)
+        return self._scripts[name]
 
 
+@cache
 def source(package: str, name: str) -> str:
     """The text of `lua/<name>.lua` in `package`."""
     return files(package).joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")

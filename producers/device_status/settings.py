@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import redis
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -164,9 +165,12 @@ def _unreadable(url: str) -> str | None:
             return "is no proper URL: percent-encode / ? # [ ] @ in its password"
         # redis-py and Celery read anything else each in their own way, and so as two databases.
         if scheme(one) in ("redis", "rediss") and not re.fullmatch(r"/?|/\d+", parts.path):
-            return (
-                "what follows the host must be the number of a database, as in redis://redis.internal:6379/0"
-            )
+            return "what follows the host must be the number of a database, as in redis://redis.internal/0"
+        if scheme(one) in ("redis", "rediss", "unix") and parts.query:
+            try:
+                redis.ConnectionPool.from_url(one).make_connection()
+            except (ValueError, TypeError, redis.RedisError):
+                return "has an option after the question mark that Redis clients do not take"
     if scheme(url) == SCHEME:
         try:
             SentinelUrl.parse(url)

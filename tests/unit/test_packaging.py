@@ -79,6 +79,7 @@ class TestTheWheel:
         metadata = email.message_from_bytes(archive.read(name))
         for_all = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
         assert {re.match(r"[\w-]+", line)[0] for line in for_all} == {  # type: ignore[index]
+            "amqp",
             "kombu",
             "packaging",
             "pydantic",
