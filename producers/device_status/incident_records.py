@@ -52,8 +52,10 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
             for key in keys:
                 pipe.hmget(command_key(key), _ENTRY)
             entries = pipe.execute()
-        for key, entry in zip(keys, entries, strict=True):
-            yield _device(key, dict(zip(_ENTRY, entry, strict=True)), run)
+        found = [dict(zip(_ENTRY, entry, strict=True)) for entry in entries]
+        unverified = _unverified(incidents, progress, found) if run else [False] * len(found)
+        for key, entry, is_unverified in zip(keys, found, unverified, strict=True):
+            yield _device(key, entry, run, is_unverified)
     for findings in _pages(incidents, incident_key(incident_id, "findings")):
         for finding in map(json.loads, findings):
             # What became of the incident's own devices stands with them.
@@ -110,6 +112,18 @@ def _ended_run(incidents: Incidents, progress: Progress) -> str | None:
     return run
 
 
+def _unverified(
+    incidents: Incidents, progress: Progress, entries: Sequence[Mapping[str, str | None]]
+) -> list[bool]:
+    """Of each device, whether its user could not be listed for the verification."""
+    if progress.verification is None or not progress.verification.users_failed:
+        return [False] * len(entries)
+    names = [json.loads(entry["command"] or "{}").get("username", "") for entry in entries]
+    with ledger_errors():
+        found = incidents.ledger.redis.smismember(incident_key(progress.incident_id, "unverified"), names)
+    return [bool(each) for each in found]
+
+
 def _incident(progress: Progress) -> Record:
     fields = progress.to_dict()
     # What changes from second to second is no evidence.
@@ -132,7 +146,7 @@ def _user(username: str, outcome: Mapping[str, Any]) -> Record:
     return record
 
 
-def _device(key: str, entry: Mapping[str, str | None], run: str | None) -> Record:
+def _device(key: str, entry: Mapping[str, str | None], run: str | None, is_unverified: bool) -> Record:
     if entry["command"] is None:
         return {"record": "device", "command_id": key, "outcome": "forgotten"}
     command = json.loads(entry["command"])
@@ -151,7 +165,8 @@ def _device(key: str, entry: Mapping[str, str | None], run: str | None) -> Recor
     for name in ("error_code", "error_message", "request_id"):
         record[name] = _clean(entry[name] or None)
     if run is not None:
-        record["verified_as"] = entry["verified_as"] if entry["verified_run"] == run else "gone"
+        missing = "not_verified" if is_unverified else "gone"
+        record["verified_as"] = entry["verified_as"] if entry["verified_run"] == run else missing
     return record
 
 

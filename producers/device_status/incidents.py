@@ -18,12 +18,13 @@ from device_status.incident import (
     read_progress,
 )
 from device_status.ledger import PREFIX, Ledger, from_ms, gate_key
-from device_status.producer import enter_and_publish
+from device_status.producer import enter_and_publish_or_tell
 from device_status.publisher import Publisher
 from device_status.scripts import ledger_errors
 from device_status.settings import Settings, load_settings
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_PLAN_ID: Final = re.compile(r"plan:[0-9a-f]+", re.ASCII)
 _PAGE: Final = 1000
 _WALK: Final = 500
 _POLL: Final = 0.5
@@ -106,6 +107,8 @@ class Incidents:
         Raises:
             IncidentError: there is no such incident, or no longer.
         """
+        if not (_ID.fullmatch(incident_id) or _PLAN_ID.fullmatch(incident_id)):
+            raise unknown(incident_id)
         buckets = latest_buckets()
         with ledger_errors(), self.ledger.redis.pipeline() as pipe:
             pipe.hgetall(incident_key(incident_id))
@@ -201,7 +204,7 @@ class Incidents:
                 for name, key in page
             ]
             self._add(incident_id, sorted({name for name, _ in page}), given=True)
-            enter_and_publish(self.ledger, self._publisher, commands, Lane(known["lane"]))
+            enter_and_publish_or_tell(self.ledger, self._publisher, commands, Lane(known["lane"]))
 
     def _begin(
         self,

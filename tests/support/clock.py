@@ -9,7 +9,7 @@ from typing import Any
 _SHIFT = """
 local by = tonumber(ARGV[1])
 local times = {'lease_until', 'entered_at', 'queued_at', 'first_attempt_at', 'finished_at', 'first_at',
-  'last_at', 'mark', 'published_at', 'received_at', 'suspect_until'}
+  'last_at', 'mark', 'published_at', 'received_at', 'suspect_until', 'all_users_due', 'resting_until'}
 for _, key in ipairs(redis.call('KEYS', 'device-status:*')) do
   local kind = redis.call('TYPE', key).ok
   if kind == 'hash' then

@@ -20,7 +20,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from device_status import DeviceStatusCommand, Lane, State
+from device_status import DeadLetters, DeviceStatusCommand, Incidents, Lane, Settings, State
+from device_status.incident import incident_key
 from device_status.ledger import (
     DEVICE_DELAY,
     LATE,
@@ -906,6 +907,52 @@ class TestLateRequests:
         assert 0 < again.due_in <= LATE
         let_time_pass(ledger.redis, LATE + 1)
         assert ledger.succeed(claim(newer), "r") == Done(State.SUCCEEDED)
+
+    @pytest.fixture
+    def repair(self, ledger: Ledger, claim: ClaimOne, settings: Settings) -> DeviceStatusCommand:
+        """A repair of INC-1's one command, which is queued."""
+        older, newer = self.commands()
+        Incidents(settings).open(
+            "INC-1", user_pool_id=newer.user_pool_id, devices=[(newer.username, newer.device_key)]
+        )
+        late = claim(older)
+        let_time_pass(ledger.redis, LEASE + 1)
+        (key,) = ledger.redis.lrange(incident_key("INC-1", "devices"), 0, -1)
+        command = parse_stored(ledger.redis.hget(command_key(key), "command"))
+        assert command is not None
+        assert ledger.succeed(claim(command), "r") == Done(State.SUCCEEDED)
+        assert ledger.succeed(late, "late") == Lost()
+        made = ledger.repair(late)
+        assert made is not None
+        return DeviceStatusCommand.model_validate_json(made.command)
+
+    def test_a_repair_goes_on_while_its_incident_is_paused(
+        self, repair: DeviceStatusCommand, ledger: Ledger, claim: ClaimOne, settings: Settings
+    ) -> None:
+        Incidents(settings).pause("INC-1")
+        claimed = claim(repair)
+        Incidents(settings).resume("INC-1")
+        assert isinstance(ledger.succeed(claimed, "r"), Waiting)
+        let_time_pass(ledger.redis, LATE + 1)
+        assert ledger.succeed(claim(repair), "r") == Done(State.SUCCEEDED)
+        progress = Incidents(settings).progress("INC-1")
+        assert (progress.is_over, progress.devices, progress.succeeded) == (True, 1, 1)
+
+    def test_a_repair_is_made_though_its_incident_is_cancelled(
+        self, repair: DeviceStatusCommand, claim: ClaimOne, settings: Settings
+    ) -> None:
+        Incidents(settings).cancel("INC-1")
+        claim(repair)
+
+    def test_a_repair_counts_as_nothing_when_it_dies_and_when_it_is_redriven(
+        self, repair: DeviceStatusCommand, ledger: Ledger, claim: ClaimOne, settings: Settings
+    ) -> None:
+        ledger.dead_letter(claim(repair), "ResourceNotFoundException", "why")
+        DeadLetters(settings).redrive(repair.command_id)
+        let_time_pass(ledger.redis, LATE + 1)
+        assert ledger.succeed(claim(repair), "r") == Done(State.SUCCEEDED)
+        progress = Incidents(settings).progress("INC-1")
+        assert (progress.dead_lettered, progress.succeeded, progress.devices, progress.open) == (0, 1, 1, 0)
 
     def test_its_own_earlier_request_does_it_no_harm(self, ledger: Ledger, claim: ClaimOne) -> None:
         _, newer = self.commands()

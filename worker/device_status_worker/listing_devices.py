@@ -18,7 +18,7 @@ from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
 from device_status_worker.handle import Worker
-from device_status_worker.listing_requests import LEASE, GivenUp, TryAgain, request_page
+from device_status_worker.listing_requests import DIED_WITH_IT, LEASE, GivenUp, TryAgain, request_page
 from device_status_worker.retries import soon
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,9 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
     Parameters:
         ends_at: when the lease is over, on the monotonic clock.
     """
+    if listing.attempts >= worker.settings.max_attempts:
+        _give_up(listing, DIED_WITH_IT, worker)
+        return
     gate = worker.gates.read(region_of(listing.user_pool_id))
     token, found = "", 0
     while True:
@@ -87,7 +90,7 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
                 return
             case TryAgain(due_in, code, is_attempt):
                 logger.info("incident %s: a user is listed again after %s", listing.incident_id, code)
-                _settle(listing, worker, "retry", due_in=due_in, attempt=is_attempt)
+                _settle(listing, worker, "retry", due_in=due_in, attempt=is_attempt, error=(code, ""))
                 return
         try:
             _take(listing, page, worker)

@@ -30,6 +30,10 @@ class GivenUp:
     request_id: str
 
 
+DIED_WITH_IT: Final = GivenUp("RetriesExhausted", "its workers died with it", "")
+"""Of a listing whose lease ran out again and again."""
+
+
 @dataclass(frozen=True, slots=True)
 class TryAgain:
     """It is worth another try."""

@@ -12,7 +12,7 @@ from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
 from device_status_worker.handle import Worker
-from device_status_worker.listing_requests import GivenUp, TryAgain, request_page
+from device_status_worker.listing_requests import DIED_WITH_IT, GivenUp, TryAgain, request_page
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,9 @@ def list_page(page: PoolPage, ends_at: float, worker: Worker) -> None:
     def request(slot: Slot) -> Page | Failure | NotSent:
         return worker.cognito.list_users(page.user_pool_id, page.token, ends_at, slot)
 
+    if page.attempts >= worker.settings.max_attempts:
+        _settle(page, worker, "failed", error_code=DIED_WITH_IT.code)
+        return
     gate = worker.gates.list_users(region_of(page.user_pool_id))
     match request_page(request, gate, page.lane, ends_at, page, worker.settings):
         case Page(items, token):
@@ -56,7 +59,7 @@ def list_page(page: PoolPage, ends_at: float, worker: Worker) -> None:
             logger.info("incident %s: %d more users of the pool", page.incident_id, len(names))
         case TryAgain(due_in, code, is_attempt):
             logger.info("incident %s: the pool is listed again after %s", page.incident_id, code)
-            _settle(page, worker, "retry", attempt=is_attempt, due_in=due_in)
+            _settle(page, worker, "retry", attempt=is_attempt, due_in=due_in, error_code=code)
         case GivenUp() if page.token:
             # Its token may be too old. From the first page again: a user who is known is not listed twice.
             _settle(page, worker, "restart")

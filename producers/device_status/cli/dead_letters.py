@@ -13,6 +13,7 @@ from device_status.cli.output import (
     Exit,
     confirm,
     fail,
+    finite,
     messages,
     print_fields,
     print_json,
@@ -113,7 +114,9 @@ def redrive(
 
 @app.command(epilog=EXIT_CODES)
 def purge(
-    older_than: Annotated[float, typer.Option(min=0, help="Days; younger ones stay.")] = 0,
+    older_than: Annotated[
+        float, typer.Option(min=0, max=100_000, callback=finite, help="Days; younger ones stay.")
+    ] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from device_status.cli.incident_input import Input
 from device_status.cli.incident_progress import goes_on, plan, show, show_list, watch
-from device_status.cli.output import EXIT_CODES, AsJson, Exit, confirm, fail, messages
+from device_status.cli.output import EXIT_CODES, AsJson, Exit, confirm, fail, finite, messages
 from device_status.command import Status
 from device_status.incident import Phase, Progress
 from device_status.incidents import Incidents
@@ -23,7 +23,9 @@ app = typer.Typer(
 )
 
 IncidentId = Annotated[str, typer.Argument(help="As INC-42.")]
-Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds; default: as long as it takes.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=0, callback=finite, help="Seconds; default: as long as it takes.")
+]
 
 
 @app.command("open", epilog=EXIT_CODES)

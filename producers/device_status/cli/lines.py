@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, BinaryIO, Final
 
-from device_status.command import DeviceStatusCommand
+from device_status.command import SCHEMA_VERSION, DeviceStatusCommand
 from device_status.errors import DeviceStatusError
 
 LONGEST: Final = 64 * 1024
@@ -100,8 +100,8 @@ def _read_csv(file: BinaryIO, defaults: Mapping[str, str]) -> Iterator[Line]:
         fields: dict[str, Any] = {
             name: cell for name, cell in zip(columns, cells, strict=True) if cell.strip()
         }
-        if fields.get("schema_version", "").isdecimal():
-            fields["schema_version"] = int(fields["schema_version"])
+        if fields.get("schema_version") == str(SCHEMA_VERSION):
+            fields["schema_version"] = SCHEMA_VERSION
         yield Line(line.number, fields)
 
 

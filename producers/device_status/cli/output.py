@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,14 @@ EXIT_CODES = (
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of options: `nan` and `inf` pass every limit."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("is no finite number")
+    return value
+
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """For people, on standard error; rich honours NO_COLOR and drops colours where it is no terminal."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from device_status.cli.output import AsJson, Exit, fail, print_fields, print_json
+from device_status.cli.output import AsJson, Exit, fail, finite, print_fields, print_json
 from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
 from device_status.outcomes import Record, State
 from device_status.producer import Producer
@@ -30,7 +30,10 @@ def send(
     requested_by: Annotated[str | None, typer.Option(help="For the audit trail.")] = None,
     reason: Annotated[str | None, typer.Option(help="For the audit trail.")] = None,
     wait: Annotated[
-        float | None, typer.Option(help="Seconds to wait for the outcome; exit code 0 where it succeeded.")
+        float | None,
+        typer.Option(
+            callback=finite, help="Seconds to wait for the outcome; exit code 0 where it succeeded."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,6 +105,8 @@ def _show(record: Record, as_json: bool) -> None:
     if as_json:
         print_json(fields)
     else:
-        print_fields({name: value for name, value in fields.items() if name != "command"} | fields["command"])
+        print_fields(
+            {name: value for name, value in fields.items() if name != "command"} | (fields["command"] or {})
+        )
     if record.outcome not in (None, State.SUCCEEDED, State.SUPERSEDED):
         raise typer.Exit(Exit.NOT_ALL)

@@ -17,7 +17,7 @@ if redis.call('EXISTS', entry) == 0 then
   enter(entry, key, command_id, fingerprint, command, lane, now)
   if command_id ~= key then alias(command_id, 'command:' .. key, retention) end
 end
-local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code', 'incident')
+local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code', 'incident', 'repair')
 local state, live = known[2], (tonumber(known[4]) or 0) > now
 if known[1] ~= fingerprint then
   bury_conflict(key, command_id, fingerprint, command, lane, now, retention)
@@ -35,7 +35,10 @@ if state == 'claimed' and not live then
   redis.call('HINCRBY', entry, 'attempts', 1)
   redis.call('HSETNX', entry, 'first_attempt_at', known[4])
 end
-if known[7] and known[6] ~= 'MayBeUndone' then
+-- What was applied already must not be left half-way: one that waits to be applied again (see settle.lua), and a
+-- repair (see late.lua).
+local is_half_way = known[6] == 'MayBeUndone' or known[8]
+if known[7] and not is_half_way then
   local order_of_incident = redis.call('HGET', PREFIX .. 'incident:' .. known[7], 'state')
   if order_of_incident == 'cancelled' then
     finish(entry, key, 'cancelled', now, retention)
@@ -45,8 +48,7 @@ if known[7] and known[6] ~= 'MayBeUndone' then
     return {'held'}
   end
 end
--- One that was applied and waits to be applied again (see settle.lua) must not end as `expired`.
-if expires_at and expires_at <= now and known[6] ~= 'MayBeUndone' then
+if expires_at and expires_at <= now and not is_half_way then
   finish(entry, key, 'expired', now, retention)
   return {'done', 'expired', ''}
 elseif issued_at > now + tonumber(ahead) then

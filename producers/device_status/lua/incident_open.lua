@@ -21,6 +21,7 @@ if not known[1] then
     'users', 0, 'users_open', 0, 'devices', 0, 'open', 0, 'rank', rank(now))
   if counts_only == '1' then
     redis.call('HSET', incident, 'counts_only', 1)
+    redis.call('EXPIRE', incident, PLAN_LIFE)
   else
     redis.call('ZADD', PREFIX .. 'incidents', now, id)
   end

@@ -23,6 +23,7 @@ elseif what == 'retry' then
   lease_now.owner = ''
   redis.call('HSET', working, username, cjson.encode(lease_now))
   redis.call('ZADD', waiting, now + due_in, username)
+  rest_while_paused(incident, error_code, now + due_in)
 elseif mode == 'users' then
   finish_user(id, username, {
     outcome = what, devices = devices, attempts = lease_now.attempts, error_code = error_code,
@@ -50,6 +51,9 @@ else
   end
   if what == 'failed' then
     redis.call('HINCRBY', verification, 'users_failed', 1)
+    redis.call('SADD', incident .. ':unverified', username)
+    local listed = cjson.decode(redis.call('HGET', incident .. ':outcomes', username) or '{}').devices or 0
+    redis.call('HINCRBY', verification, 'unseen', math.max(0, listed - (lease_now.seen or 0)))
     redis.call('RPUSH', incident .. ':findings', cjson.encode({
       username = username, finding = 'not_verified', error_code = error_code, error_message = error_message,
     }))

@@ -15,6 +15,7 @@ if what == 'retry' then
   lease_now.owner, lease_now.attempts = '', lease_now.attempts + attempt
   redis.call('HSET', incident .. ':working', '', cjson.encode(lease_now))
   redis.call('HSET', incident, 'all_users_due', now + due_in)
+  rest_while_paused(incident, error_code, now + due_in)
   return 'settled'
 end
 redis.call('HDEL', incident .. ':working', '')

@@ -48,12 +48,12 @@ end
 local function finish_dead(entry, key, error_code, error_message, request_id, now, retention)
   redis.call('HSET', entry, 'error_code', error_code, 'error_message', error_message, 'request_id', request_id)
   local known = redis.call('HMGET', entry, 'command_id', 'command', 'lane', 'attempts', 'entered_at', 'fingerprint',
-    'incident')
+    'incident', 'repair')
   finish(entry, key, 'dead_lettered', now, retention)
   bury(key, error_code, now, {
     'kind', 'command', 'key', key, 'command_id', known[1], 'command', known[2], 'lane', known[3],
     'attempts', known[4], 'first_at', known[5], 'fingerprint', known[6], 'error_message', error_message,
-    'request_id', request_id, 'incident', known[7] or '',
+    'request_id', request_id, 'incident', known[7] or '', 'repair', known[8] or '',
   })
 end
 

@@ -3,28 +3,31 @@
 -- Times are milliseconds since 1970 on this server's clock.
 local PREFIX = 'device-status:'
 local INCIDENT_PARTS = {'', ':devices', ':users', ':working', ':outcomes', ':timeline', ':verify', ':verifying',
-  ':verification', ':findings', ':new'}
+  ':verification', ':findings', ':new', ':unverified'}
 local TIMELINE_BUCKET = 10000  -- Milliseconds.
+local PLAN_LIFE = 86400  -- Seconds.
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The incident that a command (as JSON) names, where it was opened; nil otherwise.
+-- The incident that a command (as JSON) names, where it was opened; nil otherwise. The name is the sender's: one
+-- that no incident can have (as `INC-1:users`) would be the key of something else.
 local function incident_of(command)
   if not string.find(command, '"incident_id"', 1, true) then
     return nil
   end
   local id = cjson.decode(command).incident_id
-  return type(id) == 'string' and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 and id or nil
+  local may_be = type(id) == 'string' and string.find(id, '^%w[%w._-]*$')
+  return may_be and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 and id or nil
 end
 
 -- What a verification found, or is finding, is forgotten.
 local function forget_verification(id)
   local incident = PREFIX .. 'incident:' .. id
   redis.call('DEL', incident .. ':verification', incident .. ':findings', incident .. ':new', incident .. ':verify',
-    incident .. ':verifying')
+    incident .. ':verifying', incident .. ':unverified')
 end
 
 -- There is work (again), so the incident has not ended, nothing of it expires, and how it was verified says
@@ -48,7 +51,7 @@ end
 -- It ends when its input is complete and no user and no command of it is without an outcome.
 local function end_if_done(id, now)
   local incident = PREFIX .. 'incident:' .. id
-  local known = redis.call('HMGET', incident, 'sealed', 'users_open', 'open', 'ended_at', 'counts_only')
+  local known = redis.call('HMGET', incident, 'sealed', 'users_open', 'open', 'ended_at', 'counts_only', 'retention')
   if known[1] ~= '1' or tonumber(known[2]) > 0 or tonumber(known[3]) > 0 or known[4] then
     return
   end
@@ -57,6 +60,8 @@ local function end_if_done(id, now)
   if not known[5] then
     redis.call('HINCRBY', incident, 'times_ended', 1)
     redis.call('ZADD', PREFIX .. 'webhooks', now, id)
+    -- Where no webhook is set, nobody takes them.
+    redis.call('ZREMRANGEBYSCORE', PREFIX .. 'webhooks', '-inf', now - known[6])
   end
 end
 
@@ -94,6 +99,11 @@ local function tell_incident(entry, outcome, now)
   end_if_done(known[1], now)
 end
 
+-- The requests of its Region are paused: until then the listings of other incidents come first.
+local function rest_while_paused(incident, error_code, due)
+  if string.find(error_code, 'GatePaused', 1, true) == 1 then redis.call('HSET', incident, 'resting_until', due) end
+end
+
 -- A user's devices wait to be listed.
 local function wait_for_listing(id, username, now)
   local incident = PREFIX .. 'incident:' .. id
@@ -110,16 +120,21 @@ local function add_users(id, usernames, first, given, now)
   local added = 0
   for i = first, #usernames do
     local username = usernames[i]
-    if given then
-      added = added + redis.call('HSETNX', incident .. ':outcomes', username,
-        cjson.encode({outcome = 'given', at = now}))
-    elseif redis.call('HEXISTS', incident .. ':outcomes', username) == 0
-        and not redis.call('ZSCORE', incident .. ':users', username) then
+    local outcome = redis.call('HGET', incident .. ':outcomes', username)
+    local is_new = not outcome and not redis.call('ZSCORE', incident .. ':users', username)
+    if given and is_new then
+      redis.call('HSET', incident .. ':outcomes', username, cjson.encode({outcome = 'given', at = now}))
+    elseif not given and (is_new or outcome and cjson.decode(outcome).outcome == 'given') then
+      redis.call('HDEL', incident .. ':outcomes', username)
       wait_for_listing(id, username, now)
-      added = added + 1
     end
+    if is_new then added = added + 1 end
   end
   redis.call('HINCRBY', incident, 'users', added)
+  if redis.call('HEXISTS', incident, 'counts_only') == 1 then
+    -- A plan is not kept for an asker who has gone.
+    for _, part in ipairs(INCIDENT_PARTS) do redis.call('EXPIRE', incident .. part, PLAN_LIFE) end
+  end
   return added
 end
 
@@ -134,12 +149,13 @@ local function finish_user(id, username, outcome, now)
   redis.call('HINCRBY', incident, 'users_' .. outcome.outcome, 1)
 end
 
--- A verification ends when every user's devices were listed again; what was not listed is gone.
+-- A verification ends when every user's devices were listed again; what was not listed is gone, unless its user
+-- could not be listed.
 local function end_verification_if_done(id, now)
   local incident = PREFIX .. 'incident:' .. id
-  local known = redis.call('HMGET', incident .. ':verification', 'sealed', 'users_open', 'ended_at', 'seen')
+  local known = redis.call('HMGET', incident .. ':verification', 'sealed', 'users_open', 'ended_at', 'seen', 'unseen')
   if known[1] == '1' and tonumber(known[2]) == 0 and not known[3] then
     redis.call('HSET', incident .. ':verification', 'ended_at', now,
-      'gone', redis.call('HGET', incident, 'devices') - known[4])
+      'gone', math.max(0, redis.call('HGET', incident, 'devices') - known[4] - (known[5] or 0)))
   end
 end

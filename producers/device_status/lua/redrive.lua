@@ -6,7 +6,7 @@
 -- now, or (IncidentOver) a user of an incident that was cancelled or forgotten.
 local id = ARGV[1]
 local known = redis.call('HMGET', PREFIX .. 'dead-letter:' .. id,
-  'kind', 'key', 'error_code', 'command', 'lane', 'command_id', 'fingerprint', 'incident', 'username')
+  'kind', 'key', 'error_code', 'command', 'lane', 'command_id', 'fingerprint', 'incident', 'username', 'repair')
 local incident = known[8] and known[8] ~= '' and PREFIX .. 'incident:' .. known[8]
 if not known[1] then
   return {'unknown'}
@@ -29,11 +29,14 @@ if holder[1] and (holder[1] ~= 'dead_lettered' or holder[2] ~= command_id) then
   return {'not_redrivable', 'IdempotencyConflict'}
 end
 redis.call('DEL', entry)
-local counted = incident and redis.call('EXISTS', incident) == 1
-if counted then
+local role = 'member'
+if known[10] and known[10] ~= '' then
+  role = 'repair'
+elseif incident and redis.call('EXISTS', incident) == 1 then
+  role = 'again'
   redis.call('HINCRBY', incident, 'dead_lettered', -1)
 end
-enter(entry, key, command_id, known[7], command, lane, now_ms(), counted and 'again')
+enter(entry, key, command_id, known[7], command, lane, now_ms(), role)
 redis.call('HSET', entry, 'redriven', (tonumber(holder[3]) or 0) + 1)
 exhume(id)
 return {'redriven', lane, command}

@@ -8,6 +8,7 @@ if redis.call('HGET', verification, 'run') ~= run then
   return
 end
 local retention = redis.call('HGET', incident, 'retention')
+local seen = 0
 for i = 6, #ARGV, 3 do
   local entry, device_key, listed = PREFIX .. 'command:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local as_ordered = listed == ordered
@@ -17,7 +18,7 @@ for i = 6, #ARGV, 3 do
       redis.call('HSET', entry, 'verified_run', run, 'verified_as', listed)
       -- Evidence again: it outlives the verification, as the incident does.
       if redis.call('PTTL', entry) > 0 then redis.call('PEXPIRE', entry, retention) end
-      redis.call('HINCRBY', verification, 'seen', 1)
+      seen = seen + 1
       redis.call('HINCRBY', verification, as_ordered and 'as_ordered' or 'not_as_ordered', 1)
       finding = not as_ordered and 'not_as_ordered'
     end
@@ -31,5 +32,13 @@ for i = 6, #ARGV, 3 do
       username = username, device_key = device_key, finding = finding, status = listed,
     }))
   end
+end
+redis.call('HINCRBY', verification, 'seen', seen)
+local lease = redis.call('HGET', incident .. ':verifying', username)
+if lease then
+  -- For a listing that fails on a later page.
+  lease = cjson.decode(lease)
+  lease.seen = (lease.seen or 0) + seen
+  redis.call('HSET', incident .. ':verifying', username, cjson.encode(lease))
 end
 keep_for_retention(id)

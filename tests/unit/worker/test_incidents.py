@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
@@ -137,6 +138,22 @@ class TestEveryDevice:
         assert operations(cognito, "AdminListDevices") == 0
         assert statuses(cognito, pool) == {"not_remembered": 2, "remembered": 1}
 
+    @pytest.mark.parametrize("devices_first", [True, False])
+    def test_a_user_who_is_named_beside_his_devices_is_listed_and_counted_once(
+        self, devices_first: bool, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 3})
+        key = next(key for _, key, _ in cognito.devices(pool))
+        for is_device in (devices_first, not devices_first):
+            what: dict[str, Any] = {"devices": [("ada", key)]} if is_device else {"users": ["ada"]}
+            incidents.open("INC-1", user_pool_id=pool, **what)
+            assert counters(incidents.progress("INC-1")) == recount(crew.worker.ledger, "INC-1")
+        crew.finish()
+        progress = incidents.progress("INC-1")
+        assert counters(progress) == recount(crew.worker.ledger, "INC-1")
+        assert (progress.users, progress.devices, progress.all_succeeded) == (1, 3, True)
+        assert statuses(cognito, pool) == {"not_remembered": 3}
+
     def test_all_users_of_a_pool_are_read_page_by_page(
         self, incidents: Incidents, crew: Crew, cognito: LocalCognito
     ) -> None:
@@ -243,6 +260,36 @@ class TestFailures:
         crew.finish()
         progress = incidents.progress("INC-1")
         assert (progress.all_succeeded, progress.trouble) == (True, None)
+
+    def test_a_paused_region_does_not_hold_up_the_incidents_of_others(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        there = make_users(cognito, {f"user-{number}": 1 for number in range(20)})
+        here = make_users(cognito, {"ada": 1}, cognito.create_pool("eu-west-1"))
+        open_incident(incidents, there, *(f"user-{number}" for number in range(20)))
+        incidents.open("INC-2", user_pool_id=here, users=["ada"])
+        crew.worker.gates.read("us-east-1").pause("AccessDeniedException")
+        assert crew.list(2) == 2
+        assert incidents.progress("INC-2").users_expanded == 1
+        crew.finish()
+        let_time_pass(crew.worker.ledger.redis, 60)
+        crew.finish()
+        assert incidents.progress("INC-1").all_succeeded
+
+    @pytest.mark.parametrize("all_users", [False, True])
+    def test_a_listing_that_kills_its_workers_is_given_up(
+        self, all_users: bool, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 1})
+        users = [] if all_users else ["ada"]
+        incidents.open("INC-1", user_pool_id=pool, users=users, all_users=all_users)
+        for _ in range(crew.worker.settings.max_attempts):
+            assert crew.worker.ledger.scripts.run("listing_claim", [], "dies", 60_000)
+            let_time_pass(crew.worker.ledger.redis, 61)
+        crew.finish()
+        progress = incidents.progress("INC-1")
+        assert (progress.is_over, progress.all_succeeded) == (True, False)
+        assert operations(cognito, "AdminListDevices") + operations(cognito, "ListUsers") == 0
 
     def test_a_lister_that_died_is_replaced_when_its_lease_is_over(
         self, incidents: Incidents, crew: Crew, cognito: LocalCognito
@@ -389,6 +436,14 @@ class TestPlans:
         assert list(incidents.list()) == []
         assert DeadLetters(incidents.settings).count_by_error() == {}
 
+    def test_a_plan_whose_asker_has_gone_is_not_kept(
+        self, incidents: Incidents, cognito: LocalCognito
+    ) -> None:
+        plan_id = incidents.count(user_pool_id=make_users(cognito, {"ada": 1}), users=["ada"])
+        redis = incidents.ledger.redis
+        left = [key for key in redis.keys("*plan:*") if redis.ttl(key) < 0]
+        assert (left, redis.exists(incident_key(plan_id, "users"))) == ([], 1)
+
 
 class TestVerification:
     def test_what_changed_since_is_found(
@@ -432,7 +487,22 @@ class TestVerification:
         crew.finish()
         found = incidents.progress("INC-1").verification
         assert found is not None
-        assert (found.users_failed, found.is_as_ordered) == (1, False)
+        assert (found.users_failed, found.gone, found.is_as_ordered) == (1, 0, False)
+        devices = [each for each in records(incidents, "INC-1") if each["record"] == "device"]
+        assert [each["verified_as"] for each in devices] == ["not_verified"]
+
+    def test_a_listing_that_fails_on_a_later_page_says_nothing_of_the_rest(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 61})
+        open_incident(incidents, pool, "ada")
+        crew.finish()
+        cognito.faults.add(Fault.error("InvalidParameterException"), operation="AdminListDevices", nth=2)
+        incidents.verify("INC-1")
+        crew.finish()
+        found = incidents.progress("INC-1").verification
+        assert found is not None
+        assert (found.as_ordered, found.gone, found.users_failed) == (60, 0, 1)
 
     def test_a_user_who_was_never_listed_is_not_verified(
         self, incidents: Incidents, crew: Crew, cognito: LocalCognito
@@ -600,6 +670,27 @@ class TestCounters:
         record = producer.lookup(command_id)
         assert record is not None
         assert record.state is State.SUCCEEDED
+
+    @pytest.mark.parametrize("part", ["devices", "users", "outcomes", "timeline"])
+    def test_a_name_that_only_looks_like_an_incident_is_only_a_note(
+        self, part: str, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 1, "grace": 1})
+        key = next(key for username, key, _ in cognito.devices(pool) if username == "grace")
+        open_incident(incidents, pool, "ada")
+        crew.finish()
+        before = counters(incidents.progress("INC-1"))
+        command_id = Producer(incidents.settings).enqueue(
+            user_pool_id=pool, username="grace", device_key=key, status="not_remembered",
+            incident_id=f"INC-1:{part}", lane="bulk",
+        )  # fmt: skip
+        crew.finish()
+        record = crew.worker.ledger.lookup(command_id)
+        assert record is not None
+        assert record.state is State.SUCCEEDED
+        assert counters(incidents.progress("INC-1")) == before
+        with pytest.raises(IncidentError, match="no incident"):
+            incidents.progress(f"INC-1:{part}")
 
     def test_an_incident_that_nobody_opened_is_only_a_note(
         self, producer: Producer, ledger: object, settings: Settings
