@@ -330,6 +330,7 @@ class TestWhatIsWrongIsOneLine:
             (["import", "/nonexistent"], 2, "can't be read"),
             (["dead-letters", "show", "no-such"], 1, "no dead letter no-such"),
             (["dead-letters", "redrive"], 2, "--incident ID, or --all"),
+            (["incident", "status", "X:users"], 1, "no incident X:users"),
             (["dead-letters", "redrive", "one", "--all"], 2, "--incident ID, or --all"),
         ],
         ids=lambda value: value[-1] if isinstance(value, list) else str(value),
@@ -346,7 +347,17 @@ class TestWhatIsWrongIsOneLine:
         assert list(DeadLetters(settings).list()) == []
 
     @pytest.mark.parametrize(
-        "arguments", [["nope"], ["send"], ["send", *options(wire_object(status="gone"))], ["status"]]
+        "arguments",
+        [
+            ["nope"],
+            ["send"],
+            ["send", *options(wire_object(status="gone"))],
+            ["status"],
+            ["send", *options(wire_object()), "--wait", "nan"],
+            ["dead-letters", "purge", "--older-than", "1e12"],
+            ["dead-letters", "purge", "--older-than", "nan"],
+            ["incident", "wait", "X", "--timeout", "inf"],
+        ],
     )
     def test_usage_is_2_and_names_the_help(self, arguments: list[str], environment: dict[str, str]) -> None:
         done = run(environment, *arguments)

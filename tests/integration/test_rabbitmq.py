@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import kombu
 import pytest
 
-from device_status import Lane, Producer, PublishError, State
+from device_status import Lane, Producer, PublishError, State, load_settings
 from device_status.publisher import queue_name
+from support import wire_object
 from support.rabbitmq import RabbitMQ, missing
 from support.site import Site
 
@@ -54,6 +55,31 @@ def test_a_broker_that_is_away_is_told_and_the_repeat_has_no_second_effect(
     producer.enqueue(command)
     assert site.outcome(command["command_id"], 60).state is State.SUCCEEDED
     assert len(site.requests_for(command["user_pool_id"])) == 1
+
+
+def test_a_connection_that_the_broker_closed_while_it_was_idle_is_no_error(
+    site: Site, node: RabbitMQ
+) -> None:
+    producer, command = Producer(site.settings), site.make_command()
+    producer.enqueue(site.make_command())
+    node.restart_in_order()
+    producer.enqueue(command)
+    assert site.outcome(command["command_id"], 60).state is State.SUCCEEDED
+
+
+def test_what_the_broker_refuses_is_an_error_of_ours(node: RabbitMQ, redis_url: str) -> None:
+    with kombu.Connection(node.url) as connection:
+        channel = connection.default_channel
+        channel.queue_delete(queue_name(Lane.URGENT))
+        # A queue of another kind under the same name: RabbitMQ refuses ours.
+        channel.queue_declare(queue_name(Lane.URGENT), durable=True, auto_delete=False)
+        try:
+            with pytest.raises(PublishError):
+                Producer(load_settings(broker_url=node.url, ledger_url=redis_url)).enqueue(
+                    wire_object(), lane=Lane.URGENT
+                )
+        finally:
+            channel.queue_delete(queue_name(Lane.URGENT))
 
 
 def test_a_worker_goes_on_when_the_broker_is_back(site: Site, node: RabbitMQ) -> None:

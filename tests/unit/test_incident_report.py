@@ -126,7 +126,10 @@ class TestDigest:
             with pytest.raises(BrokenReportError):
                 check_report(io.StringIO(each, newline=""))
 
-    @pytest.mark.parametrize("text", ["", "hello\n", '{"format":"x"', "record,\n"])
+    @pytest.mark.parametrize(
+        "text",
+        ["", "hello\n", '{"format":"x"', "record,\n", '{"format":"x"\n]', '{"format":"x"\n],"a":1}'],
+    )
     def test_what_is_no_report_is_told(self, text: str) -> None:
         with pytest.raises(BrokenReportError):
             check_report(io.StringIO(text, newline=""))

@@ -217,6 +217,8 @@ class TestPasswords:
             "redis://:hunter2@h/zero",
             "rediss://:hunter2@h/0x",
             "redis://:hunter2@h/0/1",
+            "redis://:hunter2@h/0?socket_timeout=hunter2",
+            "redis://:hunter2@h/0?hunter2=1",
         ],
     )
     def test_a_url_that_can_not_be_read_is_a_complaint(self, env: Any, name: str, url: str) -> None:

@@ -14,7 +14,7 @@ from device_status.producer import enter_and_publish
 from device_status_worker.handle import Worker, handle
 from device_status_worker.intake import Intake
 from device_status_worker.patience import ShuttingDownError
-from device_status_worker.redaction import Pseudonyms, place
+from device_status_worker.redaction import Pseudonyms, one_line, place
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Receiver:
                 enter_and_publish(self._worker.ledger, self._worker.publisher, given, lane)
 
     def _handle(self, command: DeviceStatusCommand, lane: Lane) -> None:
-        device = self._pseudonyms.of(command)
+        name, device = one_line(command.command_id), self._pseudonyms.of(command)
         try:
             handled = handle(command, lane, self._worker)
         except ShuttingDownError:
@@ -81,7 +81,7 @@ class Receiver:
             # The text of the error may hold the command's values; its type and place can't.
             logger.error(  # noqa: TRY400
                 "command %s device %s: %s at %s; it is tried again when its lease is over",
-                command.command_id,
+                name,
                 device,
                 type(error).__name__,
                 place(error),
@@ -89,19 +89,19 @@ class Receiver:
             return
         match handled:
             case Done(outcome, error_code):
-                logger.info("command %s device %s: %s %s", command.command_id, device, outcome, error_code)
+                logger.info("command %s device %s: %s %s", name, device, outcome, error_code)
             case Waiting(error_code, due_in):
                 level = logging.ERROR if error_code.startswith("GatePaused") else logging.INFO
                 logger.log(
                     level,
                     "command %s device %s: retry in %.1f s after %s",
-                    command.command_id,
+                    name,
                     device,
                     due_in,
                     error_code,
                 )
             case _:
-                logger.info("command %s device %s: %s", command.command_id, device, type(handled).__name__)
+                logger.info("command %s device %s: %s", name, device, type(handled).__name__)
 
 
 class _Active:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import kombu
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from device_status import DeadLetters, Lane, Settings
 from device_status.ledger import Ledger
 from device_status.publisher import queue_name
+from device_status_worker import consumer
 from device_status_worker.intake import (
     MOST_BODY,
     MOST_ENVELOPE,
@@ -166,3 +168,19 @@ class TestBurial:
         intake.bury("MalformedEnvelope", "why", b"a\xff\x00b", queue_name(Lane.BULK))
         (letter,) = letters.list()
         assert letter.raw == "a\\xff\x00b"
+
+
+def test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker(
+    ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Lost:
+        def basic_ack(self, *_: Any, **__: Any) -> None:
+            raise ConnectionResetError("the broker is away")
+
+    monkeypatch.setattr(consumer, "intake", lambda: Intake(ledger))
+    ours = consumer.CheckedConsumer.__new__(consumer.CheckedConsumer)
+    ours.connection_errors = (ConnectionError,)
+    message = kombu.Message(body=b"bad", delivery_tag="tag", delivery_info={}, channel=Lost())
+    ours.on_decode_error(message, ValueError())
+    assert "the broker is away" in caplog.text
+    assert [letter.raw for letter in DeadLetters(settings).list()] == ["bad"]
