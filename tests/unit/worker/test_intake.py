@@ -174,6 +174,8 @@ def test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker(
     ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Lost:
+        no_ack_consumers = None
+
         def basic_ack(self, *_: Any, **__: Any) -> None:
             raise ConnectionResetError("the broker is away")
 
