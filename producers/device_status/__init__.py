@@ -18,11 +18,12 @@ from device_status.errors import (
     PublishError,
     SettingsError,
 )
-from device_status.incident import Progress, Verification
+from device_status.incident import Progress
 from device_status.incidents import Incidents
 from device_status.outcomes import Record, State
 from device_status.producer import EnqueueReport, Producer, Refusal
 from device_status.settings import Settings, load_settings
+from device_status.verification import Verification
 
 __all__ = [
     "DeadLetter",

@@ -1,4 +1,4 @@
-"""What the ledger knows of an incident: its progress, its verification, and how to read both."""
+"""What the ledger knows of an incident: its progress, and how to read it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from device_status.command import DeviceStatusCommand, Lane, Status, device_hash, parse_command
 from device_status.ledger import PREFIX, from_ms
+from device_status.verification import Verification, read_verification
 
 BUCKET: Final = 10
 """Seconds that one entry of the timeline stands for (prelude_incident.lua)."""
@@ -26,35 +27,6 @@ class Phase(StrEnum):
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
     ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What listing every user's devices again showed."""
-
-    started_at: datetime
-    ended_at: datetime | None
-    users: int
-    users_open: int
-    users_failed: int
-    """Users whose devices could not be listed."""
-    as_ordered: int
-    not_as_ordered: int
-    """Devices of the incident with another status than was ordered."""
-    new: int
-    """Devices that appeared after their user's devices were listed for the incident."""
-    new_not_as_ordered: int
-    gone: int
-    """Devices of the incident that the user no longer has."""
-
-    @property
-    def is_as_ordered(self) -> bool:
-        """Whether every user, at least one, was listed and no device has another status than was ordered."""
-        return (
-            self.ended_at is not None
-            and self.users > 0
-            and self.users_failed == self.not_as_ordered == self.new_not_as_ordered == 0
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +200,7 @@ def read_progress(
         rate=_rate(timeline, opened_at.timestamp()),
         trouble=trouble if ended_at is None else None,
         webhook=fields.get("webhook"),
-        verification=_read_verification(verification) if verification else None,
+        verification=read_verification(verification) if verification else None,
     )
 
 
@@ -245,18 +217,3 @@ def _rate(timeline: Mapping[str, str], opened_at: float) -> float:
     spans = [(int(newest), time.time()), *((int(at), int(at) + BUCKET) for at in rest if at in timeline)]
     seconds = sum(max(0.0, end - max(begin, opened_at)) for begin, end in spans)
     return sum(int(count) for count in timeline.values()) / max(1.0, seconds)
-
-
-def _read_verification(fields: Mapping[str, str]) -> Verification:
-    return Verification(
-        started_at=from_ms(fields["started_at"]),
-        ended_at=from_ms(fields["ended_at"]) if "ended_at" in fields else None,
-        users=int(fields["users"]),
-        users_open=int(fields["users_open"]),
-        users_failed=int(fields["users_failed"]),
-        as_ordered=int(fields["as_ordered"]),
-        not_as_ordered=int(fields["not_as_ordered"]),
-        new=int(fields["new"]),
-        new_not_as_ordered=int(fields["new_not_as_ordered"]),
-        gone=int(fields.get("gone", 0)),
-    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from device_status.command import Lane, Status, region_of
-from device_status.errors import IncidentError, InvalidCommandError
+from device_status.errors import IncidentError
 from device_status.incident import (
     Progress,
     incident_key,
@@ -17,14 +16,13 @@ from device_status.incident import (
     make_command,
     read_progress,
 )
+from device_status.incident_rules import check_id, check_pool, check_user, may_be_id, unknown
 from device_status.ledger import PREFIX, Ledger, from_ms, gate_key
 from device_status.producer import enter_and_publish_or_tell
 from device_status.publisher import Publisher
 from device_status.scripts import ledger_errors
 from device_status.settings import Settings, load_settings
 
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_PLAN_ID: Final = re.compile(r"plan:[0-9a-f]+", re.ASCII)
 _PAGE: Final = 1000
 _WALK: Final = 500
 _POLL: Final = 0.5
@@ -107,7 +105,7 @@ class Incidents:
         Raises:
             IncidentError: there is no such incident, or no longer.
         """
-        if not (_ID.fullmatch(incident_id) or _PLAN_ID.fullmatch(incident_id)):
+        if not may_be_id(incident_id):
             raise unknown(incident_id)
         buckets = latest_buckets()
         with ledger_errors(), self.ledger.redis.pipeline() as pipe:
@@ -218,10 +216,8 @@ class Incidents:
         all_users: bool,
         counts_only: bool = False,
     ) -> None:
-        if not counts_only and not _ID.fullmatch(incident_id):
-            raise InvalidCommandError(
-                "incident id: the rule is 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first"
-            )
+        if not counts_only:
+            check_id(incident_id)
         answer = self.ledger.scripts.run(
             "incident_open",
             [incident_key(incident_id)],
@@ -279,28 +275,3 @@ def walk(ledger: Ledger, incident_id: str) -> None:
     """Let go, or cancel, what waits of an incident that was resumed or cancelled."""
     while ledger.scripts.run("incident_walk", [], incident_id, _WALK, ledger.retention_ms):
         pass
-
-
-def check_user(user_pool_id: str, username: str) -> None:
-    """Raises InvalidCommandError where the contract has no such username."""
-    _check(user_pool_id, username, Status.NOT_REMEMBERED)
-
-
-def check_device(user_pool_id: str, username: str, device_key: str) -> None:
-    """Raises InvalidCommandError where the contract has no such device."""
-    status, issued_at = Status.NOT_REMEMBERED, from_ms(0)
-    make_command("x", user_pool_id, username, device_key, status=status, issued_at=issued_at)
-
-
-def check_pool(user_pool_id: str, status: Status) -> None:
-    """Raises InvalidCommandError where the contract has no such pool."""
-    _check(user_pool_id, "x", status)
-
-
-def unknown(incident_id: str) -> IncidentError:
-    """The error of an incident that is not there."""
-    return IncidentError(f"no incident {incident_id}: never opened, or past the retention")
-
-
-def _check(user_pool_id: str, username: str, status: Status) -> None:
-    make_command("x", user_pool_id, username, "x_0", status=status, issued_at=from_ms(0))

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from device_status.cli.incident_input import Input
-from device_status.cli.incident_progress import goes_on, plan, show, show_list, watch
+from device_status.cli.incident_plan import plan
+from device_status.cli.incident_progress import goes_on, show, show_list, watch
 from device_status.cli.output import EXIT_CODES, AsJson, Exit, confirm, fail, finite, messages
 from device_status.command import Status
 from device_status.incident import Phase, Progress

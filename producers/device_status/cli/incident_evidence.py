@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from device_status.cli.incident import IncidentId, Timeout
-from device_status.cli.incident_progress import goes_on
+from device_status.cli.incident_progress import goes_on, watch_verification
 from device_status.cli.output import AsJson, Exit, fail, messages, print_fields, print_json
 from device_status.incident_html import write_html
 from device_status.incident_records import records, timeline
@@ -78,7 +78,7 @@ def verify(incident_id: IncidentId, timeout: Timeout = None, as_json: AsJson = F
     incidents = Incidents()
     incidents.verify(incident_id)
     with goes_on(incident_id):
-        found = incidents.wait_for_verification(incident_id, timeout=timeout)
+        found = watch_verification(incidents, incident_id, timeout)
     verification = found.verification
     if verification is None:
         fail(Exit.NOT_ALL, f"{incident_id}: not verified: it went on meanwhile, or is forgotten")

@@ -12,7 +12,7 @@ from device_status.cli.lines import physical_lines, read
 from device_status.cli.output import Exit, fail, messages
 from device_status.command import Status
 from device_status.errors import InvalidCommandError
-from device_status.incidents import check_device, check_user
+from device_status.incident_rules import check_device, check_user
 
 T = TypeVar("T")
 

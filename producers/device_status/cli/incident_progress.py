@@ -1,22 +1,21 @@
-"""Shows how far incidents have come: once, live, as a list, or as a plan."""
+"""Shows how far incidents have come: once, live, or as a list."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-import typer
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from device_status.cli.incident_input import Input
-from device_status.cli.output import Exit, fail, messages, print_fields, print_json, print_table
+from device_status.cli.output import messages, print_fields, print_json, print_table
 from device_status.incident import Progress
 from device_status.incidents import Incidents
 from device_status.settings import Settings
@@ -126,6 +125,22 @@ def watch(incidents: Incidents, incident_id: str) -> Progress:
     return progress
 
 
+def watch_verification(incidents: Incidents, incident_id: str, timeout: float | None) -> Progress:
+    """Show it live on standard error until it has ended, or `timeout` seconds have passed."""
+    give_up_at = math.inf if timeout is None else time.monotonic() + timeout
+    with Live(console=messages, auto_refresh=False, transient=True) as live:
+        while True:
+            left = max(0.0, give_up_at - time.monotonic())
+            progress = incidents.wait_for_verification(incident_id, timeout=min(_POLL, left))
+            found = progress.verification
+            if found is None or found.ended_at or left == 0:
+                return progress
+            if messages.is_terminal:
+                bars = Table.grid(padding=(0, 2))
+                _add_bar(bars, "users listed", found.users - found.users_open, found.users)
+                live.update(Group(f"{incident_id}: verification", bars), refresh=True)
+
+
 @contextmanager
 def goes_on(incident_id: str) -> Iterator[None]:
     """Whoever interrupts this has stopped nothing but his own waiting, and is told."""
@@ -137,64 +152,22 @@ def goes_on(incident_id: str) -> Iterator[None]:
         raise
 
 
-def plan(
-    incidents: Incidents,
-    user_pool_id: str,
-    given: Input,
-    users: Iterable[str],
-    devices: Iterable[tuple[str, str]],
-    all_users: bool,
-    count_devices: bool,
-    as_json: bool,
-) -> None:
-    """What an incident would do, and how long that takes at the quota."""
-    settings = incidents.settings
-    names, known = set(users), set(devices)
-    found: dict[str, Any] = {"users": None if all_users else len(names or {name for name, _ in known})}
-    count: int | None = len(known) if known else None
-    if count_devices and not known:
-        plan_id = incidents.count(user_pool_id=user_pool_id, users=names, all_users=all_users)
-        counted = watch(incidents, plan_id)
-        if counted.input_error:
-            fail(Exit.UNAVAILABLE, f"the pool's users can't be listed: {counted.input_error}")
-        count = counted.devices
-        found |= {
-            "users": counted.users,
-            "users without devices": counted.users_no_devices,
-            "users that can't be listed": counted.users_dead_lettered,
-        }
-    found |= {"devices": count, "update requests": count}
-    found["list requests, at least"] = 0 if known else found["users"]
-    if found["users"] is not None:
-        listing = 0 if known else found["users"] / settings.read_quota
-        found["seconds at the quota"] = round(max(listing, (count or 0) / settings.update_quota))
-    if as_json:
-        print_json({name.replace(" ", "_").replace(",", ""): value for name, value in found.items()})
-    else:
-        print_fields(found)
-    if unlisted := found.get("users that can't be listed"):
-        messages.print(f"{unlisted} of the users can't be listed: unknown to the pool, or no such pool")
-        raise typer.Exit(Exit.NOT_ALL)
-    if count is None:
-        messages.print("the devices are not counted; --count-devices lets the workers list them")
-
-
 def _live(progress: Progress, settings: Settings, stalled: bool) -> Group:
     bars = Table.grid(padding=(0, 2))
     listed = progress.users - progress.users_open
     done = progress.devices - progress.open
-    bars.add_row(
-        "users listed", ProgressBar(max(1, progress.users), listed, 40), f"{listed}/{progress.users}"
-    )
-    bars.add_row(
-        "devices done", ProgressBar(max(1, progress.devices), done, 40), f"{done}/{progress.devices}"
-    )
+    _add_bar(bars, "users listed", listed, progress.users)
+    _add_bar(bars, "devices done", done, progress.devices)
     note = Text("")
     if trouble := _trouble(progress):
         note = Text(trouble, style="bold red")
     elif stalled and progress.phase == "running":
         note = Text("nothing moves: is a worker running? (device-status worker)", style="yellow")
     return Group(f"{progress.incident_id}: {progress.phase}", bars, _line(progress, settings), note)
+
+
+def _add_bar(bars: Table, name: str, done: int, total: int) -> None:
+    bars.add_row(name, ProgressBar(max(1, total), done, 40), f"{done}/{total}")
 
 
 def _line(progress: Progress, settings: Settings) -> str:
