@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from device_status.command import Lane, Status, region_of
+from device_status.command import Lane, Status
 from device_status.errors import IncidentError
 from device_status.incident import (
     Progress,
@@ -254,11 +254,12 @@ class Incidents:
         return self.progress(incident_id)
 
     def _trouble(self, user_pool_id: str) -> str | None:
-        """Why a gate of the pool's Region is paused, or None."""
+        """Why a gate before the pool is paused, or None."""
+        target = self.settings.target(user_pool_id)
         with ledger_errors(), self.ledger.redis.pipeline() as pipe:
             pipe.time()
             for category in ("UserResourceUpdate", "UserResourceRead", "UserList"):
-                pipe.hmget(gate_key(region_of(user_pool_id), category), "paused_until", "why")
+                pipe.hmget(gate_key(target, category), "paused_until", "why")
             (seconds, _), *gates = pipe.execute()
         return next((why for until, why in gates if until and int(until) > int(seconds) * 1_000_000), None)
 

@@ -33,6 +33,7 @@ from device_status.outcomes import (
     Waiting,
 )
 from device_status.scripts import Patience, Scripts, connect, ledger_errors, no_patience, source
+from device_status.targets import Target
 
 PREFIX: Final = "device-status:"
 LEASE: Final = 60.0
@@ -257,9 +258,9 @@ def device_key(command: DeviceStatusCommand) -> str:
     return f"{PREFIX}device:{command.device_hash}"
 
 
-def gate_key(region: str, category: str) -> str:
-    """Redis key of the gate before one category of requests to one Region."""
-    return f"{PREFIX}gate:default/{region}:{category}"
+def gate_key(target: Target, category: str) -> str:
+    """Redis key of the gate before one category of requests to one target."""
+    return f"{PREFIX}gate:{target.account}/{target.region}:{category}"
 
 
 def as_json(command: DeviceStatusCommand) -> str:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from device_status.errors import SettingsError
 from device_status.sentinel import SCHEME, SentinelUrl
+from device_status.targets import Accounts, Quotas, Target, read_accounts, target_of
 
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
 _BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps")
@@ -72,6 +73,11 @@ class Settings(BaseSettings):
         le=timedelta(days=3650),
         description="How long outcomes and dead letters are kept: ISO 8601 (P7D) or seconds.",
     )
+    targets: str = Field(
+        "",
+        repr=False,
+        description="Other AWS accounts, as JSON or a file's path: pool id pattern → role ARN, quotas.",
+    )
     max_attempts: int = Field(12, ge=1, description="Attempts after which a command is given up.")
     max_age: Duration = Field(
         timedelta(hours=24),
@@ -105,6 +111,10 @@ class Settings(BaseSettings):
                 f"DEVICE_STATUS_LEDGER_URL: the scheme is {scheme(self.ledger)!r}; "
                 f"it must be one of {', '.join(_REDIS_SCHEMES)}"
             )
+        try:
+            _ = self.accounts
+        except ValueError as error:
+            raise SettingsError(f"DEVICE_STATUS_TARGETS: {error}") from None
         if self.incident_webhook and scheme(self.incident_webhook) not in ("http", "https"):
             raise SettingsError("DEVICE_STATUS_INCIDENT_WEBHOOK: must be an http:// or https:// URL")
         if self.incident_webhook and not self.incident_webhook_secret:
@@ -117,6 +127,16 @@ class Settings(BaseSettings):
     def ledger(self) -> str:
         """URL of the Redis that holds the ledger."""
         return self.ledger_url or self.broker_url
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The AWS accounts besides the workers' own."""
+        return read_accounts(self.targets)
+
+    def target(self, user_pool_id: str) -> Target:
+        """The AWS account and Region that a pool lives in, and its quotas."""
+        default = Quotas(self.update_quota, self.read_quota, self.list_users_quota)
+        return target_of(user_pool_id, self.accounts, default)
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -96,8 +96,8 @@ class TestTheWheel:
         program = (
             "import device_status, device_status_worker.app, sys;"
             "assert device_status.__file__.startswith(sys.argv[1]), device_status.__file__;"
-            "from device_status_worker.process import worker, sweeper;"
-            "worker().gates.update('eu-west-1').throttled(); sweeper().round();"
+            "from device_status_worker.process import settings, sweeper, worker;"
+            "worker().gates.update(settings().target('eu-west-1_X')).throttled(); sweeper().round();"
             "print(device_status.Producer().enqueue(user_pool_id='eu-west-1_Ab12Cd34E', username='u',"
             "device_key='eu-west-1_0', status='remembered', command_id='from-the-wheel'))"
         )

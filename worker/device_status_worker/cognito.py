@@ -1,4 +1,4 @@
-"""The calls to Amazon Cognito: one request on the wire each, over one cached client a Region."""
+"""The calls to Amazon Cognito: one request on the wire each, over one cached client a target."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from device_status.command import DeviceStatusCommand, region_of
+from device_status.command import DeviceStatusCommand
 from device_status.outcomes import Claimed
+from device_status.targets import Target
 from device_status_worker.failures import Failure, classify
 from device_status_worker.gate import Slot
+from device_status_worker.roles import session_for
 
 if TYPE_CHECKING:
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
@@ -27,8 +28,8 @@ READ_TIMEOUT: Final = 10
 """Seconds."""
 CALL_TIMEOUT: Final = CONNECT_TIMEOUT + READ_TIMEOUT
 """Seconds that a claim must still last when its request leaves."""
-MOST_REGIONS: Final = 64
-"""Clients that are kept; AWS has fewer Regions."""
+MOST_CLIENTS: Final = 200
+"""That are kept, one a target."""
 PAGE: Final = 60
 """The most that AdminListDevices and ListUsers give at once."""
 
@@ -74,22 +75,22 @@ class Cognito:
     def __init__(self, connections: int) -> None:
         self._connections = connections
         self._lock = threading.Lock()
-        self._clients: dict[str, CognitoIdentityProviderClient] = {}
+        self._clients: dict[tuple[str, str], CognitoIdentityProviderClient] = {}
         self._send_before = threading.local()
 
-    def update_device_status(self, claim: Claimed, slot: Slot) -> Succeeded | Failure | NotSent:
+    def update_device_status(
+        self, claim: Claimed, target: Target, slot: Slot
+    ) -> Succeeded | Failure | NotSent:
         """Send one request for the claimed command, unless claim or slot are over when it would leave."""
         command = claim.command
-        return self._call(
-            command.region, claim.ends_at, slot, lambda client: Succeeded(_update(client, command))
-        )
+        return self._call(target, claim.ends_at, slot, lambda client: Succeeded(_update(client, command)))
 
     def list_devices(
-        self, user_pool_id: str, username: str, token: str, ends_at: float, slot: Slot
+        self, target: Target, user_pool_id: str, username: str, token: str, ends_at: float, slot: Slot
     ) -> Page | Failure | NotSent:
         """A page of a user's devices, under a lease that ends at `ends_at` on the monotonic clock."""
         return self._call(
-            region_of(user_pool_id),
+            target,
             ends_at,
             slot,
             lambda client: _page(
@@ -101,11 +102,11 @@ class Cognito:
         )
 
     def list_users(
-        self, user_pool_id: str, token: str, ends_at: float, slot: Slot
+        self, target: Target, user_pool_id: str, token: str, ends_at: float, slot: Slot
     ) -> Page | Failure | NotSent:
         """A page of a pool's users; as `list_devices`."""
         return self._call(
-            region_of(user_pool_id),
+            target,
             ends_at,
             slot,
             lambda client: _page(
@@ -117,28 +118,28 @@ class Cognito:
             ),
         )
 
-    def warm_up(self, command: DeviceStatusCommand) -> None:
-        """Do what a Region's first request would do slowly: credentials, endpoint rules, signer.
+    def warm_up(self, command: DeviceStatusCommand, target: Target) -> None:
+        """Do what a target's first request would do slowly: credentials, endpoint rules, signer.
 
         Meant for before a slot is taken, so that none passes unused meanwhile. Errors are left to the
         request itself, which meets them again.
         """
-        if command.region in self._clients:
+        if _name(target) in self._clients:
             return
-        with suppress(_TooLateError, BotoCoreError):
-            client = self._client(command.region)
+        with suppress(_TooLateError, BotoCoreError, ClientError):
+            client = self._client(target)
             self._send_before.time = 0.0
             _update(client, command)
 
     def _call(
         self,
-        region: str,
+        target: Target,
         ends_at: float,
         slot: Slot,
         request: Callable[[CognitoIdentityProviderClient], Answer],
     ) -> Answer | Failure | NotSent:
         try:
-            client = self._client(region)
+            client = self._client(target)
             self._send_before.time = min(ends_at - CALL_TIMEOUT, slot.send_before)
             return request(client)
         except _TooLateError:
@@ -146,19 +147,20 @@ class Cognito:
         except Exception as error:
             return classify(error)
 
-    def _client(self, region: str) -> CognitoIdentityProviderClient:
-        client = self._clients.get(region)
+    def _client(self, target: Target) -> CognitoIdentityProviderClient:
+        name = _name(target)
+        client = self._clients.get(name)
         if client is None:
             # boto3's sessions are not safe to share among threads; the clients they make are.
             with self._lock:
-                client = self._clients.get(region)
+                client = self._clients.get(name)
                 if client is None:
-                    client = _new_client(region, self._connections)
+                    client = _new_client(target, self._connections)
                     client.meta.events.register("before-send.cognito-identity-provider", self._check_time)
                     # What names a Region comes from outside, and a client takes 10 MB.
-                    if len(self._clients) >= MOST_REGIONS:
+                    if len(self._clients) >= MOST_CLIENTS:
                         del self._clients[next(iter(self._clients))]
-                    self._clients[region] = client
+                    self._clients[name] = client
         return client
 
     def _check_time(self, **_: Any) -> None:
@@ -203,10 +205,14 @@ def _from_token(token: str) -> dict[str, Any]:
     return {"PaginationToken": token} if token else {}
 
 
-def _new_client(region: str, connections: int) -> CognitoIdentityProviderClient:
-    return boto3.session.Session().client(
+def _name(target: Target) -> tuple[str, str]:
+    return target.role_arn, target.region
+
+
+def _new_client(target: Target, connections: int) -> CognitoIdentityProviderClient:
+    return session_for(target).client(
         "cognito-idp",
-        region_name=region,
+        region_name=target.region,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,

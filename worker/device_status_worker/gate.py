@@ -16,7 +16,7 @@ from typing import Any, Final
 from device_status.command import Lane
 from device_status.ledger import gate_key
 from device_status.scripts import Patience, Scripts, no_patience
-from device_status.settings import Settings
+from device_status.targets import Target
 
 HEADROOM: Final = 0.02
 """Part of the quota left unused by the turns: what threads that came late have left can be made up for."""
@@ -191,34 +191,27 @@ class Gates:
     def __init__(
         self,
         redis: Any,
-        settings: Settings,
         wait: Callable[[float], bool],
         patience: Patience = no_patience,
     ) -> None:
         self._scripts = Scripts(redis, "device_status_worker", patience=patience)
         self._wait = wait
-        self._quotas = {
-            "UserResourceUpdate": settings.update_quota,
-            "UserResourceRead": settings.read_quota,
-            "UserList": settings.list_users_quota,
-        }
-        self._gates: dict[tuple[str, str], Gate] = {}
+        self._gates: dict[str, Gate] = {}
 
-    def update(self, region: str) -> Gate:
+    def update(self, target: Target) -> Gate:
         """The gate before AdminUpdateDeviceStatus."""
-        return self._gate(region, "UserResourceUpdate")
+        return self._gate(gate_key(target, "UserResourceUpdate"), target.quotas.update)
 
-    def read(self, region: str) -> Gate:
+    def read(self, target: Target) -> Gate:
         """The gate before AdminListDevices."""
-        return self._gate(region, "UserResourceRead")
+        return self._gate(gate_key(target, "UserResourceRead"), target.quotas.read)
 
-    def list_users(self, region: str) -> Gate:
+    def list_users(self, target: Target) -> Gate:
         """The gate before ListUsers."""
-        return self._gate(region, "UserList")
+        return self._gate(gate_key(target, "UserList"), target.quotas.list_users)
 
-    def _gate(self, region: str, category: str) -> Gate:
-        # Two threads may both make it: a gate has no state of its own.
-        if (region, category) not in self._gates:
-            key = gate_key(region, category)
-            self._gates[region, category] = Gate(self._scripts, key, self._quotas[category], self._wait)
-        return self._gates[region, category]
+    def _gate(self, key: str, quota: float) -> Gate:
+        # Two threads may both make it: what counts is in Redis.
+        if key not in self._gates:
+            self._gates[key] = Gate(self._scripts, key, quota, self._wait)
+        return self._gates[key]

@@ -38,13 +38,14 @@ def handle(command: DeviceStatusCommand, lane: Lane, worker: Worker) -> Handled:
     if claim.attempts >= worker.settings.max_attempts:
         return worker.ledger.dead_letter(claim, "RetriesExhausted", "its workers died with it", attempt=False)
 
-    worker.cognito.warm_up(command)
-    gate = worker.gates.update(command.region)
+    target = worker.settings.target(command.user_pool_id)
+    worker.cognito.warm_up(command, target)
+    gate = worker.gates.update(target)
     while claim.lasts(CALL_TIMEOUT):
         slot = gate.wait_for_slot(lane)
         if isinstance(slot, NoSlot):
             return worker.ledger.retry(claim, slot.due_in, slot.why, "given back before a call")
-        answer = worker.cognito.update_device_status(claim, slot)
+        answer = worker.cognito.update_device_status(claim, target, slot)
         if not isinstance(answer, NotSent):
             return _settle(claim, answer, slot, gate, worker)
         gate.give_back(slot)

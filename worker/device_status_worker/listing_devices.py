@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from device_status.command import DeviceStatusCommand, Lane, Status, region_of
+from device_status.command import DeviceStatusCommand, Lane, Status
 from device_status.errors import InvalidCommandError
 from device_status.incident import command_id, make_command
 from device_status.ledger import from_ms
 from device_status.producer import enter_and_publish
 from device_status.publisher import BrokerUnavailableError
+from device_status.targets import Target
 from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
@@ -78,10 +79,11 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
     if listing.attempts >= worker.settings.max_attempts:
         _give_up(listing, DIED_WITH_IT, worker)
         return
-    gate = worker.gates.read(region_of(listing.user_pool_id))
+    target = worker.settings.target(listing.user_pool_id)
+    gate = worker.gates.read(target)
     token, found = "", 0
     while True:
-        request = _request(listing, token, ends_at, worker)
+        request = _request(listing, target, token, ends_at, worker)
         match request_page(request, gate, listing.lane, ends_at, listing, worker.settings):
             case Page() as page:
                 pass
@@ -121,9 +123,11 @@ def remembered_status(device: Any) -> str:
     return ""
 
 
-def _request(listing: Listing, token: str, ends_at: float, worker: Worker) -> Any:
+def _request(listing: Listing, target: Target, token: str, ends_at: float, worker: Worker) -> Any:
     def request(slot: Slot) -> Page | Failure | NotSent:
-        return worker.cognito.list_devices(listing.user_pool_id, listing.username, token, ends_at, slot)
+        return worker.cognito.list_devices(
+            target, listing.user_pool_id, listing.username, token, ends_at, slot
+        )
 
     return request
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from device_status.command import Lane, region_of
+from device_status.command import Lane
 from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
@@ -45,13 +45,15 @@ def list_page(page: PoolPage, ends_at: float, worker: Worker) -> None:
         ends_at: when the lease is over, on the monotonic clock.
     """
 
+    target = worker.settings.target(page.user_pool_id)
+
     def request(slot: Slot) -> Page | Failure | NotSent:
-        return worker.cognito.list_users(page.user_pool_id, page.token, ends_at, slot)
+        return worker.cognito.list_users(target, page.user_pool_id, page.token, ends_at, slot)
 
     if page.attempts >= worker.settings.max_attempts:
         _settle(page, worker, "failed", error_code=DIED_WITH_IT.code)
         return
-    gate = worker.gates.list_users(region_of(page.user_pool_id))
+    gate = worker.gates.list_users(target)
     match request_page(request, gate, page.lane, ends_at, page, worker.settings):
         case Page(items, token):
             names = [user["Username"] for user in items]

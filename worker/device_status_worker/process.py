@@ -62,7 +62,7 @@ def worker() -> Worker:
     return Worker(
         settings=settings(),
         ledger=ledger(),
-        gates=Gates(ledger().redis, settings(), stop.wait, patience_until(stop)),
+        gates=Gates(ledger().redis, stop.wait, patience_until(stop)),
         cognito=Cognito(connections=settings().concurrency + listing.THREADS),
         publisher=publisher(),
     )

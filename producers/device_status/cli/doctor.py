@@ -54,7 +54,7 @@ def doctor(
     findings = [
         *_checked("ledger", lambda: _ledger(settings)),
         *_checked("broker", lambda: _broker(settings)),
-        *_checked("AWS", lambda: _aws(user_pool_id)),
+        *_checked("AWS", lambda: _aws(user_pool_id, settings)),
     ]
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -113,11 +113,13 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             yield Finding("broker", Level.WARNING, warning)
 
 
-def _aws(user_pool_id: str | None) -> Iterator[Finding]:
+def _aws(user_pool_id: str | None, settings: Settings) -> Iterator[Finding]:
     try:
         import boto3  # noqa: PLC0415 - an extra that producers don't install
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        from device_status_worker.roles import session_for  # noqa: PLC0415
     except ModuleNotFoundError:
         yield Finding("AWS", Level.OK, "not checked: boto3 belongs to device-status[worker]")
         return
@@ -125,6 +127,8 @@ def _aws(user_pool_id: str | None) -> Iterator[Finding]:
     region = user_pool_id.partition("_")[0] if user_pool_id else os.environ.get("AWS_REGION")
     try:
         session = boto3.session.Session(region_name=region)
+        if user_pool_id and (target := settings.target(user_pool_id)).role_arn:
+            session = session_for(target)
         if session.get_credentials() is None:
             yield Finding("AWS", Level.ERROR, "no credentials; set AWS_PROFILE or give the host a role")
             return
@@ -133,7 +137,7 @@ def _aws(user_pool_id: str | None) -> Iterator[Finding]:
             account = identity.get_caller_identity()["Account"]
             yield Finding("AWS", Level.OK, f"account {account}; --user-pool-id checks permission")
             return
-        session.client("cognito-idp", config=config).admin_update_device_status(
+        session.client("cognito-idp", region, config=config).admin_update_device_status(
             UserPoolId=user_pool_id,
             Username=_NOBODY,
             DeviceKey=f"{region}_00000000-0000-4000-8000-000000000000",
@@ -141,6 +145,11 @@ def _aws(user_pool_id: str | None) -> Iterator[Finding]:
         )
         yield Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed")
     except ClientError as error:
+        if error.operation_name == "AssumeRole":
+            code = error.response.get("Error", {}).get("Code", "")
+            text = f"can't take on the role for this pool ({code}); its trust policy must allow it"
+            yield Finding("AWS", Level.ERROR, text)
+            return
         yield _answer(error.response)
         if user_pool_id is not None:
             yield from _listing(session, config, user_pool_id)
@@ -151,7 +160,7 @@ def _aws(user_pool_id: str | None) -> Iterator[Finding]:
 def _listing(session: Any, config: Any, user_pool_id: str) -> Iterator[Finding]:
     """Incidents need one more permission."""
     try:
-        session.client("cognito-idp", config=config).admin_list_devices(
+        session.client("cognito-idp", user_pool_id.partition("_")[0], config=config).admin_list_devices(
             UserPoolId=user_pool_id, Username=_NOBODY, Limit=1
         )
     except Exception as error:

@@ -64,7 +64,7 @@ def worker(settings: Settings, ledger: Ledger, calls: Cognito, clock: PassingTim
     return Worker(
         settings=settings,
         ledger=ledger,
-        gates=Gates(ledger.redis, settings, clock),
+        gates=Gates(ledger.redis, clock),
         cognito=calls,
         publisher=Publisher(settings.broker_url),
     )

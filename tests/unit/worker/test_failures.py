@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 
-from device_status import DeviceStatusCommand
+from device_status import DeviceStatusCommand, load_settings
 from device_status.outcomes import Claimed
+from device_status.targets import Target
 from device_status_worker import cognito as cognito_module
-from device_status_worker.cognito import CALL_TIMEOUT, MOST_REGIONS, Cognito, NotSent, Succeeded
+from device_status_worker.cognito import CALL_TIMEOUT, MOST_CLIENTS, Cognito, NotSent, Succeeded
 from device_status_worker.failures import ACTIONS, Action, Failure, classify
 from device_status_worker.gate import Slot
 from device_status_worker.local import Fault, LocalCognito
@@ -69,7 +71,12 @@ def call(
     """Call as a worker does that has a claim and a slot."""
     now = time.monotonic()
     claim = Claimed(command, owner="me", attempts=0, age=0.0, ends_at=now + claim_lasts)
-    return (client or shared()).update_device_status(claim, Slot(now + slot_lasts, degraded=False, name=""))
+    slot = Slot(now + slot_lasts, degraded=False, name="")
+    return (client or shared()).update_device_status(claim, target_of(command), slot)
+
+
+def target_of(command: DeviceStatusCommand) -> Target:
+    return load_settings().target(command.user_pool_id)
 
 
 def failure(command: DeviceStatusCommand, **options: Any) -> Failure:
@@ -247,11 +254,14 @@ def test_nothing_is_sent_whose_answer_could_come_after_the_claim(
 
 def test_a_warm_up_sends_nothing(cognito: LocalCognito, command: DeviceStatusCommand) -> None:
     client = Cognito(connections=1)
-    client.warm_up(command)
+    client.warm_up(command, target_of(command))
     assert cognito.requests == []
     now = time.monotonic()
     claim = Claimed(command, "me", 0, 0.0, now + 60)
-    assert isinstance(client.update_device_status(claim, Slot(now + 60, degraded=False, name="")), Succeeded)
+    assert isinstance(
+        client.update_device_status(claim, target_of(command), Slot(now + 60, degraded=False, name="")),
+        Succeeded,
+    )
 
 
 def test_the_message_of_aws_is_bounded(cognito: LocalCognito, command: DeviceStatusCommand) -> None:
@@ -275,7 +285,9 @@ def test_a_page_in_place_of_a_list_does_not_mean_that_it_is_empty(
     cognito.faults.add(Fault.html(200))
     now = time.monotonic()
     slot = Slot(now + 60, degraded=False, name="")
-    found = shared().list_devices(command.user_pool_id, command.username, "", now + 60, slot)
+    found = shared().list_devices(
+        target_of(command), command.user_pool_id, command.username, "", now + 60, slot
+    )
     assert isinstance(found, Failure)
     assert (found.action, found.code) == (Action.RETRY, "ForeignAnswerError")
 
@@ -299,8 +311,8 @@ def test_what_is_no_error_of_botocore_is_retried_with_its_name_and_without_its_t
 
 
 def test_made_up_regions_do_not_fill_the_memory(command: DeviceStatusCommand) -> None:
-    client = Cognito(connections=1)
-    for number in range(MOST_REGIONS + 2):
-        client._clients[f"eu-west-{number}"] = client._client(command.region)
-    client._client("eu-north-1")
-    assert len(client._clients) <= MOST_REGIONS + 3
+    client, target = Cognito(connections=1), target_of(command)
+    made = client._client(target)
+    client._clients |= {("", f"eu-west-{number}"): made for number in range(MOST_CLIENTS)}
+    client._client(replace(target, region="eu-north-1"))
+    assert len(client._clients) <= MOST_CLIENTS + 1

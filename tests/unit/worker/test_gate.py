@@ -13,6 +13,7 @@ import pytest
 
 from device_status import Lane, Settings, load_settings
 from device_status.ledger import Ledger, gate_key
+from device_status.targets import OWN_ACCOUNT, Quotas, Target
 from device_status_worker.gate import (
     HEADROOM,
     HORIZON,
@@ -29,9 +30,15 @@ from device_status_worker.gate import (
 from support.clock import PassingTime, let_time_pass
 from support.simulation import Simulation
 
-REGION = "eu-west-1"
-KEY = gate_key(REGION, "UserResourceUpdate")
 QUOTA = 25
+REGION = "eu-west-1"
+
+
+def target(region: str = REGION, quota: float = QUOTA) -> Target:
+    return Target(OWN_ACCOUNT, region, "", Quotas(update=quota, read=50, list_users=30))
+
+
+KEY = gate_key(target(), "UserResourceUpdate")
 CEILING = QUOTA * (1 - HEADROOM)
 
 
@@ -47,12 +54,12 @@ def clock(ledger: Ledger) -> PassingTime:
 
 @pytest.fixture
 def gate(ledger: Ledger, settings: Settings, clock: PassingTime) -> Gate:
-    return Gates(ledger.redis, settings, clock).update(REGION)
+    return Gates(ledger.redis, clock).update(target())
 
 
 def at_once(ledger: Ledger, settings: Settings, region: str = REGION) -> Gate:
     """A gate that doesn't wait."""
-    return Gates(ledger.redis, settings, lambda seconds: False).update(region)
+    return Gates(ledger.redis, lambda seconds: False).update(target(region))
 
 
 def turns(ledger: Ledger, settings: Settings, count: int, lane: Lane = Lane.URGENT) -> list[float]:
@@ -152,15 +159,14 @@ class TestQuota:
             assert int(ledger.redis.hget(KEY, "next")) == pytest.approx(after - 1e6 / CEILING, abs=2)
 
     def test_a_quota_below_one_a_second(self, ledger: Ledger, clock: PassingTime) -> None:
-        settings = load_settings(broker_url="redis://unused", update_quota=0.25)
-        gate = Gates(ledger.redis, settings, clock).update(REGION)
+        gate = Gates(ledger.redis, clock).update(target(quota=0.25))
         for _ in range(3):
             assert isinstance(gate.wait_for_slot(Lane.ROUTINE), Slot)
         assert sum(clock.waits) == pytest.approx(2 / 0.25 / (1 - HEADROOM), abs=0.5)
 
     def test_another_region_has_its_own(self, ledger: Ledger, settings: Settings, clock: PassingTime) -> None:
         turns(ledger, settings, QUOTA)
-        other = Gates(ledger.redis, settings, clock).update("us-east-1")
+        other = Gates(ledger.redis, clock).update(target("us-east-1"))
         other.wait_for_slot(Lane.BULK)
         assert clock.waits == [0]
 
@@ -168,7 +174,7 @@ class TestQuota:
         self, ledger: Ledger, settings: Settings, clock: PassingTime
     ) -> None:
         turns(ledger, settings, QUOTA)
-        Gates(ledger.redis, settings, clock).read(REGION).wait_for_slot(Lane.BULK)
+        Gates(ledger.redis, clock).read(target()).wait_for_slot(Lane.BULK)
         assert clock.waits == [0]
 
     def test_a_slot_is_void_soon_after_its_moment(self, gate: Gate, clock: PassingTime) -> None:
@@ -331,7 +337,7 @@ class TestPause:
             waits.append(seconds)
             return False
 
-        gate = Gates(ledger.redis, settings, wait).update(REGION)
+        gate = Gates(ledger.redis, wait).update(target())
         gate.pause("ExpiredTokenException")
         assert isinstance(gate.wait_for_slot(Lane.URGENT), NoSlot)
         assert sum(waits) <= MOST_WAIT_PAUSED

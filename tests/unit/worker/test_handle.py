@@ -14,6 +14,7 @@ import pytest
 from device_status import DeadLetters, DeviceStatusCommand, Lane, Settings, State, load_settings
 from device_status.ledger import LEASE, Ledger, as_json, gate_key
 from device_status.outcomes import Busy, Claimed, Conflict, DeviceBusy, Done, Lost, Waiting
+from device_status.targets import Target
 from device_status_worker.cognito import CALL_TIMEOUT, Cognito, NotSent, Succeeded
 from device_status_worker.failures import ACTIONS, Action, Failure
 from device_status_worker.gate import LATEST, PAUSE, Slot
@@ -293,19 +294,22 @@ class TestClaimsThatEnd:
         self, settings: Settings, worker: Worker, cognito: LocalCognito, new_command: MakeCommand
     ) -> None:
         class HeldUp(Cognito):
-            def update_device_status(self, claim: Claimed, slot: Slot) -> Succeeded | Failure | NotSent:
+            def update_device_status(
+                self, claim: Claimed, target: Target, slot: Slot
+            ) -> Succeeded | Failure | NotSent:
                 time.sleep(2 * LATEST)
-                return super().update_device_status(claim, slot)
+                return super().update_device_status(claim, target, slot)
 
         ledger = Ledger(settings.ledger, lease=CALL_TIMEOUT + 0.5)
         held_up = replace(worker, ledger=ledger, cognito=HeldUp(connections=1))
         command = new_command()
-        held_up.cognito.warm_up(command)
+        target = settings.target(command.user_pool_id)
+        held_up.cognito.warm_up(command, target)
         handled = run(command, held_up)
         assert isinstance(handled, Waiting)
         assert handled.error_code == "SlotsMissed"
         assert cognito.requests == []
-        slots = gate_key(command.region, "UserResourceUpdate") + ":slots"
+        slots = gate_key(target, "UserResourceUpdate") + ":slots"
         assert not ledger.redis.exists(slots), "given back, for others to use"
         assert run(command, worker) == Done(State.SUCCEEDED)
 

@@ -268,7 +268,7 @@ class TestFailures:
         here = make_users(cognito, {"ada": 1}, cognito.create_pool("eu-west-1"))
         open_incident(incidents, there, *(f"user-{number}" for number in range(20)))
         incidents.open("INC-2", user_pool_id=here, users=["ada"])
-        crew.worker.gates.read("us-east-1").pause("AccessDeniedException")
+        crew.worker.gates.read(incidents.settings.target(there)).pause("AccessDeniedException")
         assert crew.list(2) == 2
         assert incidents.progress("INC-2").users_expanded == 1
         crew.finish()

@@ -30,10 +30,11 @@ def test_a_host_that_is_late_for_every_slot_gives_them_and_its_work_back(
         slots.append(slot)
         return NotSent()
 
-    gate = Gates(ledger.redis, settings, clock).read("eu-west-1")
+    target = settings.target("eu-west-1_X")
+    gate = Gates(ledger.redis, clock).read(target)
     ends_at = time.monotonic() + CALL_TIMEOUT + 0.2
     answer = request_page(late, gate, Lane.BULK, ends_at, NeverTried(), settings)
 
     assert answer == TryAgain(0, "SlotsMissed", is_attempt=False)
     assert slots
-    assert not ledger.redis.exists(gate_key("eu-west-1", "UserResourceRead") + ":slots")
+    assert not ledger.redis.exists(gate_key(target, "UserResourceRead") + ":slots")

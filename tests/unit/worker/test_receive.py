@@ -14,6 +14,7 @@ from device_status import DeadLetters, Lane, Settings, State
 from device_status.ledger import Ledger
 from device_status.outcomes import Claimed
 from device_status.publisher import BrokerUnavailableError, Publisher
+from device_status.targets import Target
 from device_status_worker import receive as receive_module
 from device_status_worker.cognito import Cognito, NotSent, Succeeded
 from device_status_worker.failures import Failure
@@ -89,10 +90,12 @@ class TestHandling:
         commands = wire(3)
 
         class WithABug(Cognito):
-            def update_device_status(self, claim: Claimed, slot: Slot) -> Succeeded | Failure | NotSent:
+            def update_device_status(
+                self, claim: Claimed, target: Target, slot: Slot
+            ) -> Succeeded | Failure | NotSent:
                 if claim.command.command_id == commands[1]["command_id"]:
                     raise ZeroDivisionError(claim.command.username)
-                return worker.cognito.update_device_status(claim, slot)
+                return worker.cognito.update_device_status(claim, target, slot)
 
         broken = Worker(worker.settings, worker.ledger, worker.gates, WithABug(1), worker.publisher)
         with caplog.at_level(logging.INFO):
