@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from device_status.command import DeviceStatusCommand
 from device_status.outcomes import Claimed
@@ -20,6 +19,7 @@ from device_status_worker.gate import Slot
 from device_status_worker.roles import session_for
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
 
 CONNECT_TIMEOUT: Final = 3
@@ -75,6 +75,7 @@ class Cognito:
     def __init__(self, connections: int) -> None:
         self._connections = connections
         self._lock = threading.Lock()
+        self._sessions: dict[str, boto3.session.Session] = {}
         self._clients: dict[tuple[str, str], CognitoIdentityProviderClient] = {}
         self._send_before = threading.local()
 
@@ -126,7 +127,7 @@ class Cognito:
         """
         if _name(target) in self._clients:
             return
-        with suppress(_TooLateError, BotoCoreError, ClientError):
+        with suppress(Exception):
             client = self._client(target)
             self._send_before.time = 0.0
             _update(client, command)
@@ -151,17 +152,35 @@ class Cognito:
         name = _name(target)
         client = self._clients.get(name)
         if client is None:
-            # boto3's sessions are not safe to share among threads; the clients they make are.
+            # boto3's sessions are not safe to share among threads; the clients they make are. One session for
+            # all Regions: each would read the service's model anew, of 10 MB.
             with self._lock:
                 client = self._clients.get(name)
                 if client is None:
-                    client = _new_client(target, self._connections)
+                    client = self._new_client(target)
                     client.meta.events.register("before-send.cognito-identity-provider", self._check_time)
-                    # What names a Region comes from outside, and a client takes 10 MB.
+                    # What names a Region comes from outside.
                     if len(self._clients) >= MOST_CLIENTS:
                         del self._clients[next(iter(self._clients))]
                     self._clients[name] = client
         return client
+
+    def _new_client(self, target: Target) -> CognitoIdentityProviderClient:
+        if target.role_arn not in self._sessions:
+            self._sessions[target.role_arn] = session_for(target)
+        return self._sessions[target.role_arn].client(
+            "cognito-idp",
+            region_name=target.region,
+            config=Config(
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+                # botocore's own retries would reach AWS past the gate.
+                retries={"total_max_attempts": 1},
+                max_pool_connections=self._connections,
+                tcp_keepalive=True,
+                user_agent_extra="device-status",
+            ),
+        )
 
     def _check_time(self, **_: Any) -> None:
         # A process that was stopped for longer than the lease goes on exactly here: by now another worker
@@ -207,19 +226,3 @@ def _from_token(token: str) -> dict[str, Any]:
 
 def _name(target: Target) -> tuple[str, str]:
     return target.role_arn, target.region
-
-
-def _new_client(target: Target, connections: int) -> CognitoIdentityProviderClient:
-    return session_for(target).client(
-        "cognito-idp",
-        region_name=target.region,
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=READ_TIMEOUT,
-            # botocore's own retries would reach AWS past the gate.
-            retries={"total_max_attempts": 1},
-            max_pool_connections=connections,
-            tcp_keepalive=True,
-            user_agent_extra="device-status",
-        ),
-    )
