@@ -22,6 +22,8 @@ BUDGET: Final = 15.0
 """Seconds that one message may keep a thread; what is left of it then goes to the end of the queue. Far
 under the visibility timeout, so that the broker never takes a message for lost that is being worked on,
 and short, so that no lane waits long for a thread."""
+ERROR_EVERY: Final = 10.0
+"""Seconds between two errors in the log that say that requests are paused."""
 
 
 class Receiver:
@@ -43,6 +45,7 @@ class Receiver:
         self._pseudonyms = pseudonyms
         self._stop = stop
         self._active = _Active()
+        self._next_error_at = 0.0
         self.threads = worker.settings.concurrency
 
     def receive(self, fields: Sequence[Any], lane: Lane, message_id: str) -> None:
@@ -91,9 +94,8 @@ class Receiver:
             case Done(outcome, error_code):
                 logger.info("command %s device %s: %s %s", name, device, outcome, error_code)
             case Waiting(error_code, due_in):
-                level = logging.ERROR if error_code.startswith("GatePaused") else logging.INFO
                 logger.log(
-                    level,
+                    self._level_of(error_code),
                     "command %s device %s: retry in %.1f s after %s",
                     name,
                     device,
@@ -102,6 +104,13 @@ class Receiver:
                 )
             case _:
                 logger.info("command %s device %s: %s", name, device, type(handled).__name__)
+
+    def _level_of(self, error_code: str) -> int:
+        """ERROR where somebody must mend credentials or permission: one line in a while says it for all."""
+        if not error_code.startswith("GatePaused") or time.monotonic() < self._next_error_at:
+            return logging.INFO
+        self._next_error_at = time.monotonic() + ERROR_EVERY
+        return logging.ERROR
 
 
 class _Active:

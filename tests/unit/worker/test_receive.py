@@ -108,6 +108,17 @@ class TestHandling:
         for command in commands:
             assert command["device_key"] not in caplog.text
 
+    def test_a_pause_is_one_error_in_the_log_for_all_that_waits(
+        self, receiver: Receiver, worker: Worker, wire: Wire, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        commands = wire(3)
+        target = worker.settings.target(commands[0]["user_pool_id"])
+        worker.gates.update(target).pause("AccessDeniedException")
+        with caplog.at_level(logging.INFO):
+            receiver.receive(commands, LANE, "message")
+        levels = [record.levelno for record in caplog.records if "GatePaused" in record.getMessage()]
+        assert levels == [logging.ERROR, logging.INFO, logging.INFO]
+
     def test_a_command_id_of_two_lines_writes_one_line_into_the_log(
         self, receiver: Receiver, wire: Wire, caplog: pytest.LogCaptureFixture
     ) -> None:
