@@ -48,6 +48,8 @@ class Progress:
     """Whether workers are still reading the pool's users."""
     input_error: str | None
     """Why the users of the pool could not be listed."""
+    refused: int
+    """Lines of the latest input that name no possible user or device; nothing was done about them."""
     users: int
     users_open: int
     """Users whose devices are still to be listed."""
@@ -184,6 +186,7 @@ def read_progress(
         is_input_complete=fields["sealed"] == "1",
         is_listing_pool=fields.get("all_users") == "wanted",
         input_error=fields.get("all_users_error"),
+        refused=count("refused"),
         users=count("users"),
         users_open=count("users_open"),
         users_expanded=count("users_expanded"),

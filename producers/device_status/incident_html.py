@@ -112,6 +112,10 @@ def _head(incident: Record, digest: str, out: TextIO) -> None:
     )
     verdict, is_good = _verdict(incident)
     out.write(f"<p class='verdict {'good' if is_good else 'bad'}'>{verdict}</p>")
+    if incident["refused"]:
+        out.write(
+            f"<p class=bad>{incident['refused']:,} lines of the input were refused; nothing was done for them.</p>"
+        )
     _facts(
         {name: value for name, value in incident.items() if name not in _NOT_SHOWN}
         | {"report written at": datetime.now(UTC).isoformat(), "records SHA-256": digest},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -57,6 +57,7 @@ class Incidents:
         reason: str | None = None,
         requested_by: str | None = None,
         urgent: bool = False,
+        refused: Callable[[], int] = lambda: 0,
     ) -> Progress:
         """Order one status for every device of many users; workers list the devices and change them.
 
@@ -70,6 +71,8 @@ class Incidents:
             devices: (username, device key) where the devices are known; they are not listed.
             all_users: every user of the pool; workers list them.
             urgent: before everything else.
+            refused: asked at the end, how many users or devices the caller left out because they break the
+                contract; the report tells it.
 
         Raises:
             InvalidCommandError: the id, the pool, a username or a device breaks the contract; what
@@ -82,7 +85,7 @@ class Incidents:
         self._begin(incident_id, user_pool_id, status, urgent, reason, requested_by, all_users=all_users)
         self.add_users(incident_id, user_pool_id, users)
         self.add_devices(incident_id, devices)
-        self.ledger.scripts.run("incident_seal", [], incident_id)
+        self.ledger.scripts.run("incident_seal", [], incident_id, refused())
         return self.progress(incident_id)
 
     def count(self, *, user_pool_id: str, users: Iterable[str] = (), all_users: bool = False) -> str:
@@ -96,7 +99,7 @@ class Incidents:
         status = Status.NOT_REMEMBERED
         self._begin(plan_id, user_pool_id, status, True, None, None, all_users=all_users, counts_only=True)
         self.add_users(plan_id, user_pool_id, users)
-        self.ledger.scripts.run("incident_seal", [], plan_id)
+        self.ledger.scripts.run("incident_seal", [], plan_id, 0)
         return plan_id
 
     def progress(self, incident_id: str) -> Progress:

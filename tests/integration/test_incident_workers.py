@@ -194,12 +194,14 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
 
     opened = run(
         site, "incident", "open", "INC-42", "--user-pool-id", pool, "--users", "-", "--urgent",
-        "--reason", "stolen laptops", "--requested-by", "eve@example.com", text="ada\ngrace\nlinus\n",
+        "--reason", "stolen laptops", "--requested-by", "eve@example.com", text="ada\ngrace\nlinus\na b\n",
     )  # fmt: skip
-    assert (opened.returncode, opened.stderr) == (0, "")
+    assert opened.returncode == 1
+    assert "line 4: username: " in opened.stderr
     waited = run(site, "incident", "wait", "INC-42", "--timeout", "60", "--json")
     assert waited.returncode == 0
-    assert json.loads(waited.stdout)["succeeded"] == 63
+    ended = json.loads(waited.stdout)
+    assert (ended["succeeded"], ended["refused"]) == (63, 1)
     watched = run(site, "incident", "status", "INC-42", "--watch")
     assert (watched.returncode, "phase\tended" in watched.stdout) == (0, True)
     assert "INC-42\tended" in run(site, "incident", "list").stdout

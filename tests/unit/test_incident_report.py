@@ -189,6 +189,11 @@ class TestPage:
                 "when they were listed", "Listed"
             )
 
+    def test_what_the_input_held_besides_is_told(self, incidents: Incidents, ledger: Ledger) -> None:
+        incidents.open("INC-1", user_pool_id=POOL, devices=[("ada", device(1))], refused=lambda: 3)
+        assert "3 lines of the input were refused" in self.page(incidents)
+        assert next(records(incidents, "INC-1"))["refused"] == 3
+
     def test_who_asked_and_why_is_told_even_where_nobody_said(
         self, incidents: Incidents, ledger: Ledger
     ) -> None:

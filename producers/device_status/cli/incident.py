@@ -77,6 +77,7 @@ def open_incident(
             reason=reason,
             requested_by=requested_by,
             urgent=urgent,
+            refused=lambda: given.refused,
         )
         _finish(incidents, progress, watch_it, as_json)
     if given.refused:

@@ -26,6 +26,7 @@ _LINE_EVERY: Final = 10.0
 _PATIENCE: Final = 15.0
 """Seconds without any progress after which somebody should look at the workers."""
 _COUNTS: Final = (
+    "refused",
     "users",
     "users_open",
     "users_expanded",

@@ -1,6 +1,9 @@
 -- The input of an incident is complete.
--- ARGV: id
+-- ARGV: id, how many of its lines were refused
 local incident = PREFIX .. 'incident:' .. ARGV[1]
+if redis.call('EXISTS', incident) == 1 then
+  redis.call('HSET', incident, 'refused', ARGV[2])
+end
 -- The users of a whole pool are still to come: the worker that reads the last page seals it.
 if redis.call('EXISTS', incident) == 1 and redis.call('HGET', incident, 'all_users') ~= 'wanted' then
   redis.call('HSET', incident, 'sealed', 1)
