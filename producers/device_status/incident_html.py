@@ -114,7 +114,7 @@ def _head(incident: Record, digest: str, out: TextIO) -> None:
     out.write(f"<p class='verdict {'good' if is_good else 'bad'}'>{verdict}</p>")
     if incident["refused"]:
         refused = (
-            f"{incident['refused']:,} lines of the input were refused: they name no possible user or device."
+            f"{incident['refused']:,} lines of the input were refused: they can name no user or device."
         )
         out.write(f"<p class=bad>{refused}</p>")
     _facts(
