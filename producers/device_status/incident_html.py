@@ -113,9 +113,7 @@ def _head(incident: Record, digest: str, out: TextIO) -> None:
     verdict, is_good = _verdict(incident)
     out.write(f"<p class='verdict {'good' if is_good else 'bad'}'>{verdict}</p>")
     if incident["refused"]:
-        refused = (
-            f"{incident['refused']:,} lines of the input were refused: they can name no user or device."
-        )
+        refused = f"{incident['refused']:,} lines of the input were refused: they can name no user or device."
         out.write(f"<p class=bad>{refused}</p>")
     _facts(
         {name: value for name, value in incident.items() if name not in _NOT_SHOWN}
