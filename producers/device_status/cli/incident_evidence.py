@@ -104,6 +104,7 @@ def _opened(name: str) -> Iterator[TextIO]:
                 yield out
             return
         # A report that can't be finished leaves the one before it in place.
+        file = file.resolve()
         unfinished = file.with_name(f".{file.name}.unfinished")
         try:
             with unfinished.open("w", encoding="utf-8", newline="") as out:
