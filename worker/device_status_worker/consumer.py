@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
 
-from device_status.errors import LedgerUnavailableError
+from device_status.errors import DeviceStatusError
 from device_status_worker.intake import message_problem, plain_headers
 from device_status_worker.process import intake
 
@@ -60,6 +60,6 @@ def _bury(message: Any, code: str, reason: str) -> None:
     place = message.delivery_tag if isinstance(message.delivery_tag, str) else ""
     try:
         intake().bury(code, reason, raw, queue, place)
-    except LedgerUnavailableError as error:
+    except DeviceStatusError as error:
         # An error after which Celery reconnects; the message is not acknowledged and comes again.
         raise ConnectionResetError("the ledger is away") from error

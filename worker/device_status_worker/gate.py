@@ -47,6 +47,7 @@ MOST_WAIT_PAUSED: Final = 1.0
 
 _ASK_AGAIN_AT_LEAST: Final = 0.02
 _SPARE: Final = 0.25
+"""Seconds between a turn and the end of its thread's patience, for the way from the turn to its slot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import redis
 from kombu import compression
 from kombu.transport import redis as kombu_redis
 
-from device_status.errors import LedgerUnavailableError
+from device_status.errors import DeviceStatusError
 
 BuryEnvelope = Callable[[bytes, str], bool]
 """Takes a raw message and its queue; True where it was no message and is on record now."""
@@ -55,7 +55,7 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
     def _is_message(self, key: bytes, raw: bytes, queue: str) -> bool:
         try:
             return not type(self).bury_envelope(raw, queue)
-        except LedgerUnavailableError as error:
+        except DeviceStatusError as error:
             # Back to where it was, at the end that is read next; Celery reconnects and reads it again.
             with self.conn_or_acquire() as client:
                 client.rpush(key, raw)
