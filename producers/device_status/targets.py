@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -53,6 +54,11 @@ class Account(BaseModel):
     list_users_quota: _Quota = None
 
     @property
+    def quotas(self) -> tuple[float | None, ...]:
+        """Those that it names."""
+        return self.update_quota, self.read_quota, self.list_users_quota
+
+    @property
     def number(self) -> str:
         """Of the AWS account, twelve digits."""
         return self.role_arn.split(":")[4]
@@ -78,7 +84,7 @@ def read_accounts(text: str) -> Accounts:
         except OSError as error:
             raise ValueError(f"is neither JSON nor a file that can be read ({error.strerror})") from None
     try:
-        return _ACCOUNTS.validate_python(json.loads(text))
+        accounts = _ACCOUNTS.validate_python(json.loads(text))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -86,6 +92,16 @@ def read_accounts(text: str) -> Accounts:
     except ValueError:
         rule = '{"eu-west-1_*": {"role_arn": "arn:aws:iam::123456789012:role/device-status"}}'
         raise ValueError(f"is no JSON; it must be as {rule}") from None
+    for (one, first), (other, second) in combinations(accounts.items(), 2):
+        if first.number == second.number and first.quotas != second.quotas and _may_meet(one, other):
+            raise ValueError(f"{one} and {other} are of one account; give both the same quotas")
+    return accounts
+
+
+def _may_meet(one: str, other: str) -> bool:
+    """Whether two patterns may name pools of one Region."""
+    regions = {pattern.partition("_")[0] for pattern in (one, other)}
+    return len(regions) == 1 or any(set("*?[") & set(region) for region in regions)
 
 
 def target_of(user_pool_id: str, accounts: Accounts, default: Quotas) -> Target:

@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -215,6 +216,7 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
         file = tmp_path / f"report.{kind}"
         written = run(site, "incident", "report", "INC-42", "--format", kind, "--output", str(file))
         assert (written.returncode, written.stdout) == (0, "")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert "stolen laptops" in file.read_text()
         if kind != "html":
             checked = run(site, "incident", "check-report", str(file))
@@ -238,6 +240,7 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
         (["cancel", "NONE", "--yes"], 1, "no incident NONE"),
         (["open", "X", "--user-pool-id", "us-east-1_X"], 2, "give one of"),
         (["open", "X", "--user-pool-id", "nowhere", "--all-users"], 1, "user_pool_id: "),
+        (["open", "X", "--user-pool-id", "us-east-1_X", "--users", ""], 2, "can't be read"),
         (["open", "X", "--user-pool-id", "us-east-1_X", "--users", "/nonexistent"], 2, "can't be read"),
         (["check-report", "/dev/null"], 1, "no JSON or CSV report"),
     ],

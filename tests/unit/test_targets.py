@@ -50,6 +50,11 @@ def test_accounts_and_regions_have_gates_of_their_own_and_the_pools_of_one_share
     assert len(set(keys)) == 3
 
 
+def test_an_account_may_have_other_quotas_in_another_region() -> None:
+    found = settings({"a-1_*": {"role_arn": ROLE, "read_quota": 5}, "a-2_*": {"role_arn": ROLE}})
+    assert [found.target(pool).quotas.read for pool in ("a-1_X", "a-2_X")] == [5, 50]
+
+
 def test_they_may_stand_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "targets.json"
     file.write_text(json.dumps({"*": {"role_arn": ROLE}}))
@@ -66,6 +71,8 @@ def test_they_may_stand_in_a_file(tmp_path: Path) -> None:
         ({"*": {"role_arn": ROLE, "update_quota": 0}}, "*.update_quota: "),
         ({"*": {"role_arn": ROLE, "quota": 5}}, "*.quota: "),
         ({"*": ROLE}, "*: "),
+        ({"a-1_A*": {"role_arn": ROLE, "read_quota": 5}, "a-1_*": {"role_arn": ROLE}}, "the same quotas"),
+        ({"a-1_A*": {"role_arn": ROLE, "read_quota": 5}, "*": {"role_arn": ROLE}}, "the same quotas"),
     ],
     ids=str,
 )

@@ -23,7 +23,7 @@ BUDGET: Final = 15.0
 under the visibility timeout, so that the broker never takes a message for lost that is being worked on,
 and short, so that no lane waits long for a thread."""
 ERROR_EVERY: Final = 10.0
-"""Seconds between two errors in the log that say that requests are paused."""
+"""Seconds between two lines in the log that say the same of paused requests."""
 
 
 class Receiver:
@@ -45,7 +45,7 @@ class Receiver:
         self._pseudonyms = pseudonyms
         self._stop = stop
         self._active = _Active()
-        self._next_error_at = 0.0
+        self._next_error_at: dict[tuple[str, str, str], float] = {}
         self.threads = worker.settings.concurrency
 
     def receive(self, fields: Sequence[Any], lane: Lane, message_id: str) -> None:
@@ -94,8 +94,8 @@ class Receiver:
             case Done(outcome, error_code):
                 logger.info("command %s device %s: %s %s", name, device, outcome, error_code)
             case Waiting(error_code, due_in):
-                logger.log(
-                    self._level_of(error_code),
+                self._tell_pause(command, error_code)
+                logger.info(
                     "command %s device %s: retry in %.1f s after %s",
                     name,
                     device,
@@ -105,12 +105,15 @@ class Receiver:
             case _:
                 logger.info("command %s device %s: %s", name, device, type(handled).__name__)
 
-    def _level_of(self, error_code: str) -> int:
-        """ERROR where somebody must mend credentials or permission: one line in a while says it for all."""
-        if not error_code.startswith("GatePaused") or time.monotonic() < self._next_error_at:
-            return logging.INFO
-        self._next_error_at = time.monotonic() + ERROR_EVERY
-        return logging.ERROR
+    def _tell_pause(self, command: DeviceStatusCommand, error_code: str) -> None:
+        """Somebody must mend credentials or permission: one line in a while says it for all that waits."""
+        pause, _, why = error_code.partition(":")
+        target = self._worker.settings.target(command.user_pool_id)
+        place = (target.account, target.region, why)
+        if pause == "GatePaused" and time.monotonic() >= self._next_error_at.get(place, 0):
+            self._next_error_at[place] = time.monotonic() + ERROR_EVERY
+            text = "requests to %s/%s are paused: %s; mend credentials or permission, nothing is lost"
+            logger.error(text, *place)
 
 
 class _Active:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import boto3
@@ -12,18 +13,22 @@ from botocore.credentials import (
     CredentialProvider,
     DeferredRefreshableCredentials,
 )
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
 
 from device_status.targets import Target
 
+FAILED_FOR: Final = 10.0
+"""Seconds for which a role that could not be taken on is not asked for again: botocore lets threads ask one
+after the other, and each would wait anew while its command is claimed."""
 _SESSION_NAME: Final = "device-status"
 """Stands in CloudTrail beside each request."""
-# Asked while a command is claimed, so it must answer well before the lease is over.
-_STS: Final = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
+_MAIN_REGIONS: Final = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+"""Whose STS is asked where the workers have no Region of their own, by the partition of the role."""
+_STS: Final = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
 
 
 def session_for(target: Target) -> boto3.session.Session:
-    """A session whose clients have the target's credentials."""
+    """A session whose clients, in any Region, have the credentials of the target's account."""
     if not target.role_arn:
         return boto3.session.Session()
     session = botocore.session.get_session()
@@ -38,8 +43,13 @@ class _Role(CredentialProvider):
 
     def __init__(self, target: Target) -> None:
         super().__init__()
-        self._target = target
+        self._role_arn = target.role_arn
         self._own = botocore.session.get_session()
+        # Not the pool's Region: it comes with a command, and may be none.
+        partition = target.role_arn.split(":")[1]
+        self._region = self._own.get_config_variable("region") or _MAIN_REGIONS.get(partition, target.region)
+        self._failure: CredentialRetrievalError | None = None
+        self._failed_until = 0.0
 
     def load(self) -> Any:
         """Credentials that are fetched with the first request."""
@@ -49,10 +59,21 @@ class _Role(CredentialProvider):
         fetcher = AssumeRoleCredentialFetcher(
             client_creator=self._create_client,
             source_credentials=own,
-            role_arn=self._target.role_arn,
+            role_arn=self._role_arn,
             extra_args={"RoleSessionName": _SESSION_NAME},
         )
-        return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=fetcher.fetch_credentials)
+        return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=lambda: self._fetch(fetcher))
+
+    def _fetch(self, fetcher: AssumeRoleCredentialFetcher) -> Any:
+        if self._failure is not None and time.monotonic() < self._failed_until:
+            raise self._failure
+        try:
+            return fetcher.fetch_credentials()
+        except (BotoCoreError, ClientError) as error:
+            # Whatever it is, it is no fault of the command, and the command's request has not left.
+            self._failure = CredentialRetrievalError(provider=self.METHOD, error_msg=str(error))
+            self._failed_until = time.monotonic() + FAILED_FOR
+            raise self._failure from error
 
     def _create_client(self, service: str, **keys: Any) -> Any:
-        return self._own.create_client(service, region_name=self._target.region, config=_STS, **keys)
+        return self._own.create_client(service, region_name=self._region, config=_STS, **keys)

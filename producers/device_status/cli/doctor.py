@@ -145,11 +145,6 @@ def _aws(user_pool_id: str | None, settings: Settings) -> Iterator[Finding]:
         )
         yield Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed")
     except ClientError as error:
-        if error.operation_name == "AssumeRole":
-            code = error.response.get("Error", {}).get("Code", "")
-            text = f"can't take on the role for this pool ({code}); its trust policy must allow it"
-            yield Finding("AWS", Level.ERROR, text)
-            return
         yield _answer(error.response)
         if user_pool_id is not None:
             yield from _listing(session, config, user_pool_id)

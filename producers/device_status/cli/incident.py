@@ -62,8 +62,8 @@ def open_incident(
     if sum([users is not None, all_users, device_file is not None]) != 1:
         fail(Exit.USAGE, "give one of --users FILE, --all-users, --device-file FILE")
     incidents, given = Incidents(), Input(user_pool_id)
-    names = given.users(users) if users else ()
-    devices = given.devices(device_file) if device_file else ()
+    names = () if users is None else given.users(users)
+    devices = () if device_file is None else given.devices(device_file)
     if dry_run:
         plan(incidents, user_pool_id, given, names, devices, all_users, count_devices, as_json)
     else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -31,7 +34,9 @@ class ReportFormat(StrEnum):
 def report(
     incident_id: IncidentId,
     kind: Annotated[ReportFormat, typer.Option("--format", help="What to write.")] = ReportFormat.JSON,
-    output: Annotated[str, typer.Option("--output", "-o", help="A file; `-` is standard output.")] = "-",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A file, for you alone; `-` is standard output.")
+    ] = "-",
 ) -> None:
     """Write who asked, why, when, and what became of every user and device.
 
@@ -103,15 +108,18 @@ def _opened(name: str) -> Iterator[TextIO]:
             with file.open("w", encoding="utf-8", newline="") as out:
                 yield out
             return
-        # A report that can't be finished leaves the one before it in place.
+        # A report that can't be finished leaves the one before it in place. It holds usernames: who could not
+        # read that one must not read this.
         file = file.resolve()
-        unfinished = file.with_name(f".{file.name}.unfinished")
+        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
-            with unfinished.open("w", encoding="utf-8", newline="") as out:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
                 yield out
-            unfinished.replace(file)
+            if file.exists():
+                shutil.copymode(file, unfinished)
+            Path(unfinished).replace(file)
         finally:
-            unfinished.unlink(missing_ok=True)
+            Path(unfinished).unlink(missing_ok=True)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -24,7 +24,7 @@ def plan(
     as_json: bool,
 ) -> None:
     """What an incident would do, and how long that takes at the quota."""
-    settings = incidents.settings
+    quotas = incidents.settings.target(user_pool_id).quotas
     names, known = set(users), set(devices)
     found: dict[str, Any] = {"users": None if all_users else len(names or {name for name, _ in known})}
     count: int | None = len(known) if known else None
@@ -42,8 +42,8 @@ def plan(
     found |= {"devices": count, "update requests": count}
     found["list requests, at least"] = 0 if known else found["users"]
     if found["users"] is not None:
-        listing = 0 if known else found["users"] / settings.read_quota
-        found["seconds at the quota"] = round(max(listing, (count or 0) / settings.update_quota))
+        listing = 0 if known else found["users"] / quotas.read
+        found["seconds at the quota"] = round(max(listing, (count or 0) / quotas.update))
     if as_json:
         print_json({name.replace(" ", "_").replace(",", ""): value for name, value in found.items()})
     else:

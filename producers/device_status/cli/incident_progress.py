@@ -46,7 +46,7 @@ _COUNTS: Final = (
 def show(progress: Progress, settings: Settings, as_json: bool) -> None:
     """The present state."""
     if as_json:
-        print_json(progress.to_dict() | {"seconds_left": progress.seconds_left(settings.update_quota)})
+        print_json(progress.to_dict() | {"seconds_left": progress.seconds_left(_quota(progress, settings))})
         return
     counts = {name: value for name in _COUNTS if (value := getattr(progress, name))}
     print_fields(
@@ -193,12 +193,16 @@ def _verified(progress: Progress) -> str | None:
     return "as ordered" if verification.is_as_ordered else "NOT as ordered"
 
 
+def _quota(progress: Progress, settings: Settings) -> float:
+    return settings.target(progress.user_pool_id).quotas.update
+
+
 def _rate(progress: Progress, settings: Settings) -> str | None:
-    return None if progress.is_over else f"{progress.rate:.1f}/s of {settings.update_quota:g}/s"
+    return None if progress.is_over else f"{progress.rate:.1f}/s of {_quota(progress, settings):g}/s"
 
 
 def _time_left(progress: Progress, settings: Settings) -> str | None:
-    seconds = progress.seconds_left(settings.update_quota)
+    seconds = progress.seconds_left(_quota(progress, settings))
     return None if seconds is None else str(timedelta(seconds=round(seconds)))
 
 

@@ -8,7 +8,5 @@ if not state or state == 'cancelled' then
 end
 if given then
   redis.call('HSETNX', PREFIX .. 'incident:' .. id, 'only_given', 1)
-else
-  redis.call('HSET', PREFIX .. 'incident:' .. id, 'only_given', 0)
 end
 return add_users(id, ARGV, 3, given, now_ms())

@@ -37,6 +37,7 @@ for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) d
       elseif username then
         redis.call('ZADD', waiting, now + lease, username)
         local attempts, age = lease_of(incident .. (mode == 'users' and ':working' or ':verifying'), username)
+        expire_plan(incident)
         return {'devices', mode, id, username, attempts, age, known[2], known[3], known[4], known[5],
           known[6] or '', redis.call('HGET', incident .. ':verification', 'run') or '0',
           known[11] or ''}

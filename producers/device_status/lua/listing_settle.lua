@@ -12,7 +12,7 @@ local working = incident .. (mode == 'users' and ':working' or ':verifying')
 local now = now_ms()
 local known = redis.call('HGET', working, username)
 local lease_now = known and cjson.decode(known)
-if not lease_now or lease_now.owner ~= owner then
+if not lease_now or lease_now.owner ~= owner or redis.call('EXISTS', incident) == 0 then
   return 'lost'
 end
 lease_now.attempts = lease_now.attempts + attempt

@@ -12,15 +12,19 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The incident that a command (as JSON) names, where it was opened; nil otherwise. The name is the sender's: one
+-- The incident that a command (as JSON) names, where it was opened, and its user; nil otherwise. The name is the sender's: one
 -- that no incident can have (as `INC-1:users`) would be the key of something else.
 local function incident_of(command)
   if not string.find(command, '"incident_id"', 1, true) then
     return nil
   end
-  local id = cjson.decode(command).incident_id
+  local fields = cjson.decode(command)
+  local id = fields.incident_id
   local may_be = type(id) == 'string' and string.find(id, '^%w[%w._-]*$')
-  return may_be and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 and id or nil
+  if may_be and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 then
+    return id, fields.username
+  end
+  return nil
 end
 
 -- What a verification found, or is finding, is forgotten.
@@ -68,7 +72,7 @@ end
 -- A new entry becomes part of its incident. `role`: 'member' counts as one of its devices; 'again' is one that
 -- counted before; 'repair' (see late.lua) keeps the incident open and counts as nothing.
 local function join_incident(entry, key, command, role)
-  local id = incident_of(command)
+  local id, username = incident_of(command)
   if not id then
     return
   end
@@ -78,6 +82,12 @@ local function join_incident(entry, key, command, role)
   if role == 'member' then
     redis.call('HINCRBY', incident, 'devices', 1)
     redis.call('RPUSH', incident .. ':devices', key)
+    local outcome = redis.call('HGET', incident .. ':outcomes', username)
+    outcome = outcome and cjson.decode(outcome)
+    if outcome and outcome.outcome == 'given' then
+      outcome.devices = (outcome.devices or 0) + 1
+      redis.call('HSET', incident .. ':outcomes', username, cjson.encode(outcome))
+    end
   elseif role == 'repair' then
     redis.call('HSET', entry, 'repair', 1)
   end
@@ -102,6 +112,13 @@ end
 -- The requests of its Region are paused: until then the listings of other incidents come first.
 local function rest_while_paused(incident, error_code, due)
   if string.find(error_code, 'GatePaused', 1, true) == 1 then redis.call('HSET', incident, 'resting_until', due) end
+end
+
+-- A plan is not kept for an asker who has gone.
+local function expire_plan(incident)
+  if redis.call('HEXISTS', incident, 'counts_only') == 1 then
+    for _, part in ipairs(INCIDENT_PARTS) do redis.call('EXPIRE', incident .. part, PLAN_LIFE) end
+  end
 end
 
 -- A user's devices wait to be listed.
@@ -131,10 +148,8 @@ local function add_users(id, usernames, first, given, now)
     if is_new then added = added + 1 end
   end
   redis.call('HINCRBY', incident, 'users', added)
-  if redis.call('HEXISTS', incident, 'counts_only') == 1 then
-    -- A plan is not kept for an asker who has gone.
-    for _, part in ipairs(INCIDENT_PARTS) do redis.call('EXPIRE', incident .. part, PLAN_LIFE) end
-  end
+  if not given then redis.call('HSET', incident, 'only_given', 0) end
+  expire_plan(incident)
   return added
 end
 
@@ -147,6 +162,7 @@ local function finish_user(id, username, outcome, now)
   redis.call('HSET', incident .. ':outcomes', username, cjson.encode(outcome))
   redis.call('HINCRBY', incident, 'users_open', -1)
   redis.call('HINCRBY', incident, 'users_' .. outcome.outcome, 1)
+  expire_plan(incident)
 end
 
 -- A verification ends when every user's devices were listed again; what was not listed is gone, unless its user

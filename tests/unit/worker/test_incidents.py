@@ -437,12 +437,25 @@ class TestPlans:
         assert DeadLetters(incidents.settings).count_by_error() == {}
 
     def test_a_plan_whose_asker_has_gone_is_not_kept(
-        self, incidents: Incidents, cognito: LocalCognito
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
     ) -> None:
-        plan_id = incidents.count(user_pool_id=make_users(cognito, {"ada": 1}), users=["ada"])
+        pool = make_users(cognito, {"ada": 1, "grace": 1})
         redis = incidents.ledger.redis
-        left = [key for key in redis.keys("*plan:*") if redis.ttl(key) < 0]
-        assert (left, redis.exists(incident_key(plan_id, "users"))) == ([], 1)
+        plan_id = incidents.count(user_pool_id=pool, users=["ada", "grace"])
+
+        def kept() -> list[str]:
+            return [key for key in redis.keys("*plan:*") if redis.ttl(key) < 0]
+
+        assert (kept(), redis.exists(incident_key(plan_id, "users"))) == ([], 1)
+        crew.list(1)
+        assert (kept(), redis.exists(incident_key(plan_id, "outcomes"))) == ([], 1)
+        assert redis.zrange("device-status:incidents:active", 0, -1) == [plan_id]
+        crew.worker.ledger.scripts.run("listing_claim", [], "slow", 60_000)
+        let_time_pass(redis, 86_400)
+        settled = crew.worker.ledger.scripts.run(
+            "listing_settle", [], "users", plan_id, "grace", "slow", "expanded", 1, 1, 0, "", "", "", 60_000
+        )
+        assert (settled, redis.keys("*plan:*")) == ("lost", [])
 
 
 class TestVerification:
@@ -503,6 +516,36 @@ class TestVerification:
         found = incidents.progress("INC-1").verification
         assert found is not None
         assert (found.as_ordered, found.gone, found.users_failed) == (60, 0, 1)
+
+    def test_given_devices_of_a_user_who_can_not_be_listed_are_not_gone(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 3})
+        devices = [(username, key) for username, key, _ in cognito.devices(pool)]
+        for _ in range(2):
+            incidents.open("INC-1", user_pool_id=pool, devices=devices)
+        crew.finish()
+        cognito.faults.add(Fault.error("InvalidParameterException"), operation="AdminListDevices")
+        incidents.verify("INC-1")
+        crew.finish()
+        found = incidents.progress("INC-1").verification
+        assert found is not None
+        assert (found.users_failed, found.gone) == (1, 0)
+
+    def test_all_users_after_given_devices_are_verified_whole(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 1})
+        (device,) = [(username, key) for username, key, _ in cognito.devices(pool)]
+        incidents.open("INC-1", user_pool_id=pool, devices=[device])
+        incidents.open("INC-1", user_pool_id=pool, all_users=True)
+        crew.finish()
+        cognito.add_device(pool, "ada")
+        incidents.verify("INC-1")
+        crew.finish()
+        found = incidents.progress("INC-1").verification
+        assert found is not None
+        assert (found.new_not_as_ordered, found.is_as_ordered) == (1, False)
 
     def test_a_user_who_was_never_listed_is_not_verified(
         self, incidents: Incidents, crew: Crew, cognito: LocalCognito

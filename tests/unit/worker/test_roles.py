@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from device_status import Lane, Settings, State, load_settings
 from device_status.outcomes import Claimed, Done, Waiting
+from device_status.targets import Target
+from device_status_worker import roles
 from device_status_worker.cognito import Cognito
 from device_status_worker.failures import Action, Failure
 from device_status_worker.gate import Slot
 from device_status_worker.handle import Worker, handle
 from device_status_worker.local import LocalCognito
 from support import device, make_command
+from support.servers import SilentServer
 
 ROLE = "arn:aws:iam::222222222222:role/device-status"
 
@@ -82,16 +87,49 @@ def test_without_credentials_to_take_a_role_on_its_target_alone_is_paused(
     assert isinstance(worker.gates.update(own).wait_for_slot(Lane.ROUTINE), Slot)
 
 
-def test_a_sts_that_does_not_answer_costs_no_lease(
-    worker: Worker, pool: str, monkeypatch: pytest.MonkeyPatch
+def test_whatever_sts_refuses_is_no_fault_of_the_command(
+    pool: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
+    answer = call(Cognito(connections=1), pool, settings)
+    assert isinstance(answer, Failure)
+    assert (answer.action, answer.unanswered) == (Action.PAUSE, False)
+
+
+def test_a_sts_that_hangs_is_waited_for_once_and_not_by_each_thread_in_turn(
+    pool: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SilentServer() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url.replace("redis://:hunter2@", "http://"))
+        monkeypatch.setattr(roles, "_STS", roles._STS.merge(Config(read_timeout=0.5)))
+        cognito, threads = Cognito(connections=1), 6
+        with ThreadPoolExecutor(threads) as pool_of_threads:
+            answers = [pool_of_threads.submit(call, cognito, pool, settings) for _ in range(threads)]
+        assert {answer.result().code for answer in answers} == {"CredentialRetrievalError"}
+        assert len(server._accepted) == 1
+
+
+@pytest.mark.parametrize(
+    ("partition", "own_region", "asked"),
+    [("aws", "", "us-east-1"), ("aws-cn", "", "cn-north-1"), ("aws", "eu-central-1", "eu-central-1")],
+)
+def test_a_made_up_region_does_not_decide_where_the_role_is_taken_on(
+    partition: str, own_region: str, asked: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    if own_region:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", own_region)
+    nowhere = Target("2", "zz-nowhere-1", ROLE.replace("aws", partition), settings.target("x_1").quotas)
+    session = roles.session_for(nowhere)
+    (role, *_) = session._session.get_component("credential_provider").providers
+    assert role._create_client("sts").meta.region_name == asked
+
+
+def call(cognito: Cognito, pool: str, settings: Settings) -> Any:
     command = make_command(user_pool_id=pool, username="ada", device_key=device(1))
     now = time.monotonic()
-    answer = Cognito(connections=1).update_device_status(
+    return cognito.update_device_status(
         Claimed(command, "me", 0, 0.0, now + 60),
-        worker.settings.target(pool),
+        settings.target(pool),
         Slot(now + 60, degraded=False, name=""),
     )
-    assert isinstance(answer, Failure)
-    assert (answer.action, answer.unanswered) == (Action.RETRY, False)
