@@ -21,6 +21,7 @@ from device_status import (
     Producer,
     Settings,
     State,
+    Verification,
     load_settings,
 )
 from device_status.dead_letters import NotRedrivableError
@@ -49,6 +50,15 @@ def incidents(settings: Settings) -> Incidents:
 @pytest.fixture
 def crew(worker: Worker, settings: Settings) -> Crew:
     return Crew(worker, settings.broker_url)
+
+
+def verify(incidents: Incidents, crew: Crew) -> Verification:
+    """What a verification of INC-1 finds."""
+    incidents.verify("INC-1")
+    crew.finish()
+    found = incidents.progress("INC-1").verification
+    assert found is not None
+    return found
 
 
 def operations(cognito: LocalCognito, name: str) -> int:
@@ -472,10 +482,7 @@ class TestVerification:
             UserPoolId=pool, Username="ada", DeviceKey=keys[0], DeviceRememberedStatus="remembered"
         )
         boto.admin_forget_device(UserPoolId=pool, Username="ada", DeviceKey=keys[1])
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.as_ordered, found.not_as_ordered, found.new, found.gone) == (2, 1, 1, 1)
         assert (found.new_not_as_ordered, found.users_failed, found.is_as_ordered) == (1, 1, False)
 
@@ -483,10 +490,7 @@ class TestVerification:
         pool = make_users(cognito, {"ada": 130})
         open_incident(incidents, pool, "ada")
         crew.finish()
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.as_ordered, found.gone, found.is_as_ordered) == (130, 0, True)
 
     def test_a_user_who_can_not_be_listed_is_not_verified(
@@ -496,10 +500,7 @@ class TestVerification:
         open_incident(incidents, pool, "ada")
         crew.finish()
         cognito.faults.add(Fault.error("InvalidParameterException"), operation="AdminListDevices")
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.users_failed, found.gone, found.is_as_ordered) == (1, 0, False)
         devices = [each for each in records(incidents, "INC-1") if each["record"] == "device"]
         assert [each["verified_as"] for each in devices] == ["not_verified"]
@@ -511,10 +512,7 @@ class TestVerification:
         open_incident(incidents, pool, "ada")
         crew.finish()
         cognito.faults.add(Fault.error("InvalidParameterException"), operation="AdminListDevices", nth=2)
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.as_ordered, found.gone, found.users_failed) == (60, 0, 1)
 
     def test_given_devices_of_a_user_who_can_not_be_listed_are_not_gone(
@@ -526,10 +524,7 @@ class TestVerification:
             incidents.open("INC-1", user_pool_id=pool, devices=devices)
         crew.finish()
         cognito.faults.add(Fault.error("InvalidParameterException"), operation="AdminListDevices")
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.users_failed, found.gone) == (1, 0)
 
     def test_all_users_after_given_devices_are_verified_whole(
@@ -541,10 +536,7 @@ class TestVerification:
         incidents.open("INC-1", user_pool_id=pool, all_users=True)
         crew.finish()
         cognito.add_device(pool, "ada")
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.new_not_as_ordered, found.is_as_ordered) == (1, False)
 
     def test_a_user_who_was_never_listed_is_not_verified(
@@ -553,10 +545,7 @@ class TestVerification:
         make_users(cognito, {"ada": 1})
         open_incident(incidents, "us-east-1_NoSuchPool", "ada")
         crew.finish()
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.users_failed, found.is_as_ordered) == (1, False)
         (finding,) = [each for each in records(incidents, "INC-1") if each["record"] == "finding"]
         assert (finding["username"], finding["finding"]) == ("ada", "not_verified")
@@ -571,10 +560,7 @@ class TestVerification:
         boto3.client("cognito-idp", region_name="us-east-1").admin_delete_user(
             UserPoolId=pool, Username="ada"
         )
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.gone, found.users_failed, found.is_as_ordered) == (2, 0, True)
 
     def test_it_says_nothing_any_more_once_the_incident_goes_on(
@@ -591,10 +577,7 @@ class TestVerification:
         devices = [each for each in records(incidents, "INC-1") if each["record"] == "device"]
         assert len(devices) == 3
         assert not any("verified_as" in each for each in devices)
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.as_ordered, found.gone, found.is_as_ordered) == (3, 0, True)
 
     def test_it_can_be_repeated(self, incidents: Incidents, crew: Crew, cognito: LocalCognito) -> None:
@@ -644,10 +627,7 @@ class TestVerification:
         key = next(key for _, key, _ in cognito.devices(pool))
         incidents.open("INC-1", user_pool_id=pool, devices=[("ada", key)])
         crew.finish()
-        incidents.verify("INC-1")
-        crew.finish()
-        found = incidents.progress("INC-1").verification
-        assert found is not None
+        found = verify(incidents, crew)
         assert (found.as_ordered, found.new, found.is_as_ordered) == (1, 0, True)
 
 
