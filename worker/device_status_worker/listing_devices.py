@@ -19,7 +19,7 @@ from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
 from device_status_worker.handle import Worker
-from device_status_worker.listing_requests import DIED_WITH_IT, LEASE, GivenUp, TryAgain, request_page
+from device_status_worker.listing_requests import LEASE, GivenUp, TryAgain, request_page
 from device_status_worker.retries import soon
 
 logger = logging.getLogger(__name__)
@@ -76,9 +76,6 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
     Parameters:
         ends_at: when the lease is over, on the monotonic clock.
     """
-    if listing.attempts >= worker.settings.max_attempts:
-        _give_up(listing, DIED_WITH_IT, worker)
-        return
     target = worker.settings.target(listing.user_pool_id)
     gate = worker.gates.read(target)
     token, found = "", 0

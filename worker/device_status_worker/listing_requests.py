@@ -53,11 +53,13 @@ def request_page(
     tried: Tried,
     settings: Settings,
 ) -> Page | GivenUp | TryAgain:
-    """Wait for a slot and send one request; the gate learns how it went.
+    """Wait for a slot and send one request, if its attempts are not used up; the gate learns how it went.
 
     Parameters:
         ends_at: when the lease is over, on the monotonic clock.
     """
+    if tried.attempts >= settings.max_attempts:
+        return DIED_WITH_IT
     while time.monotonic() + CALL_TIMEOUT < ends_at:
         slot = gate.wait_for_slot(lane)
         if isinstance(slot, NoSlot):

@@ -44,15 +44,11 @@ def list_page(page: PoolPage, ends_at: float, worker: Worker) -> None:
     Parameters:
         ends_at: when the lease is over, on the monotonic clock.
     """
-
     target = worker.settings.target(page.user_pool_id)
 
     def request(slot: Slot) -> Page | Failure | NotSent:
         return worker.cognito.list_users(target, page.user_pool_id, page.token, ends_at, slot)
 
-    if page.attempts >= worker.settings.max_attempts:
-        _settle(page, worker, "failed", error_code=DIED_WITH_IT.code)
-        return
     gate = worker.gates.list_users(target)
     match request_page(request, gate, page.lane, ends_at, page, worker.settings):
         case Page(items, token):
@@ -62,7 +58,7 @@ def list_page(page: PoolPage, ends_at: float, worker: Worker) -> None:
         case TryAgain(due_in, code, is_attempt):
             logger.info("incident %s: the pool is listed again after %s", page.incident_id, code)
             _settle(page, worker, "retry", attempt=is_attempt, due_in=due_in, error_code=code)
-        case GivenUp() if page.token:
+        case GivenUp() as why if page.token and why is not DIED_WITH_IT:
             # Its token may be too old. From the first page again: a user who is known is not listed twice.
             _settle(page, worker, "restart")
         case GivenUp(code):
