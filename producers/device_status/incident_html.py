@@ -94,11 +94,8 @@ def write_html(records: Iterable[Record], timeline: Sequence[tuple[datetime, int
         _head(incident, digest.value, out)
         _section("What is not as ordered", _DEVICE, failures, out)
         out.write("<h2>Progress</h2>" + chart(timeline, incident["devices"]))
-        for title, columns, spooled in (
-            ("Users", _USER, users),
-            ("Devices", _DEVICE, devices),
-        ):
-            _section(title, columns, spooled, out)
+        _section("Users", _USER, users, out)
+        _section("Devices", _DEVICE, devices, out)
         out.write("</body></html>\n")
     return digest.value
 

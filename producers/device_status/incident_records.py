@@ -53,7 +53,7 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
                 pipe.hmget(command_key(key), _ENTRY)
             entries = pipe.execute()
         found = [dict(zip(_ENTRY, entry, strict=True)) for entry in entries]
-        unverified = _unverified(incidents, progress, found) if run else [False] * len(found)
+        unverified = _unverified(incidents, progress, found)
         for key, entry, is_unverified in zip(keys, found, unverified, strict=True):
             yield _device(key, entry, run, is_unverified)
     for findings in _pages(incidents, incident_key(incident_id, "findings")):

@@ -92,7 +92,7 @@ class Producer:
         if command is not None and fields:
             raise TypeError("enqueue takes a command, or its fields, not both")
         checked = _checked(fields if command is None else command)
-        self._publish([checked], Lane(lane))
+        enter_and_publish_or_tell(self._ledger, self._publisher, [checked], Lane(lane))
         return checked.command_id
 
     def enqueue_many(
@@ -124,7 +124,9 @@ class Producer:
                     good.append((index, _checked(command)))
                 except InvalidCommandError as error:
                     refuse(Refusal(index, str(error)))
-            results = self._publish([command for _, command in good], lane, report)
+            results = enter_and_publish_or_tell(
+                self._ledger, self._publisher, [command for _, command in good], lane, report
+            )
             for (index, _), result in zip(good, results, strict=True):
                 if isinstance(result, Conflict):
                     refuse(Refusal(index, "idempotency_key: belongs to a command with other content"))
@@ -155,11 +157,6 @@ class Producer:
     async def alookup(self, command_id: str) -> Record | None:
         """`lookup`, without blocking the event loop."""
         return await asyncio.to_thread(self.lookup, command_id)
-
-    def _publish(
-        self, commands: list[DeviceStatusCommand], lane: Lane, report: EnqueueReport | None = None
-    ) -> list[State | Conflict | None]:
-        return enter_and_publish_or_tell(self._ledger, self._publisher, commands, lane, report)
 
 
 def enter_and_publish_or_tell(

@@ -107,13 +107,14 @@ class Receiver:
 
     def _tell_pause(self, command: DeviceStatusCommand, error_code: str) -> None:
         """Somebody must mend credentials or permission: one line in a while says it for all that waits."""
-        pause, _, why = error_code.partition(":")
+        if not error_code.startswith("GatePaused:"):
+            return
         target = self._worker.settings.target(command.user_pool_id)
-        place = (target.account, target.region, why)
-        if pause == "GatePaused" and time.monotonic() >= self._next_error_at.get(place, 0):
-            self._next_error_at[place] = time.monotonic() + ERROR_EVERY
+        pause = (target.account, target.region, error_code.removeprefix("GatePaused:"))
+        if time.monotonic() >= self._next_error_at.get(pause, 0):
+            self._next_error_at[pause] = time.monotonic() + ERROR_EVERY
             text = "requests to %s/%s are paused: %s; mend credentials or permission, nothing is lost"
-            logger.error(text, *place)
+            logger.error(text, *pause)
 
 
 class _Active:

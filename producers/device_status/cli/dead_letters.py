@@ -37,8 +37,8 @@ def list_letters(
 ) -> None:
     """List dead letters, the newest first."""
     letters = DeadLetters()
-    counts = letters.count_by_error()
     if by_error:
+        counts = letters.count_by_error()
         print_json(counts) if as_json else print_table(["error", "count"], list(counts.items()))
         return
     # One more than is shown, to know whether there are more.
@@ -65,7 +65,7 @@ def list_letters(
     )
     if len(found) > limit:
         messages.print("there are more; --limit shows them")
-    _tell_if_unknown(error, counts)
+    _tell_if_unknown(error, letters)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -90,7 +90,7 @@ def redrive(
     letters = DeadLetters()
     if sum([bool(ids), bool(error or incident), everything]) != 1:
         fail(Exit.USAGE, "name dead letters, or give --error CODE or --incident ID, or --all")
-    _tell_if_unknown(error, letters.count_by_error())
+    _tell_if_unknown(error, letters)
     # Taken first: a command that fails again at once would be listed, and redriven, for ever.
     chosen = ids or [letter.id for letter in letters.list(error_code=error, incident_id=incident)]
     redriven: list[str] = []
@@ -129,6 +129,6 @@ def purge(
     print_json({"removed": removed}) if as_json else print_table(["removed"], [(removed,)])
 
 
-def _tell_if_unknown(error: str | None, counts: dict[str, int]) -> None:
-    if error and error not in counts:
+def _tell_if_unknown(error: str | None, letters: DeadLetters) -> None:
+    if error and error not in (counts := letters.count_by_error()):
         messages.print(f"no dead letter has the error {error}; there are: {', '.join(counts) or 'none'}")

@@ -13,6 +13,7 @@ import redis
 import typer
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
+from device_status.command import region_of
 from device_status.health import is_too_old, server_warnings
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
@@ -124,7 +125,7 @@ def _aws(user_pool_id: str | None, settings: Settings) -> Iterator[Finding]:
         yield Finding("AWS", Level.OK, "not checked: boto3 belongs to device-status[worker]")
         return
     config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
-    region = user_pool_id.partition("_")[0] if user_pool_id else os.environ.get("AWS_REGION")
+    region = region_of(user_pool_id) if user_pool_id else os.environ.get("AWS_REGION")
     try:
         session = boto3.session.Session(region_name=region)
         if user_pool_id and (target := settings.target(user_pool_id)).role_arn:
@@ -155,7 +156,7 @@ def _aws(user_pool_id: str | None, settings: Settings) -> Iterator[Finding]:
 def _listing(session: Any, config: Any, user_pool_id: str) -> Iterator[Finding]:
     """Incidents need one more permission."""
     try:
-        session.client("cognito-idp", user_pool_id.partition("_")[0], config=config).admin_list_devices(
+        session.client("cognito-idp", region_of(user_pool_id), config=config).admin_list_devices(
             UserPoolId=user_pool_id, Username=_NOBODY, Limit=1
         )
     except Exception as error:

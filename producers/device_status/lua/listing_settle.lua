@@ -43,17 +43,16 @@ else
   redis.call('HDEL', working, username)
   local verification = incident .. ':verification'
   redis.call('HINCRBY', verification, 'users_open', -1)
+  local before = cjson.decode(redis.call('HGET', incident .. ':outcomes', username) or '{}')
   if what == 'gone' then
     -- Nothing is known of the devices of a user who could not be listed before either.
-    local before = cjson.decode(redis.call('HGET', incident .. ':outcomes', username) or '{}').outcome
-    local was_listed = before == 'expanded' or before == 'no_devices' or before == 'given'
-    what = was_listed and 'verified' or 'failed'
+    local is_known = before.outcome == 'expanded' or before.outcome == 'no_devices' or before.outcome == 'given'
+    what = is_known and 'verified' or 'failed'
   end
   if what == 'failed' then
     redis.call('HINCRBY', verification, 'users_failed', 1)
     redis.call('SADD', incident .. ':unverified', username)
-    local listed = cjson.decode(redis.call('HGET', incident .. ':outcomes', username) or '{}').devices or 0
-    redis.call('HINCRBY', verification, 'unseen', math.max(0, listed - (lease_now.seen or 0)))
+    redis.call('HINCRBY', verification, 'unseen', math.max(0, (before.devices or 0) - (lease_now.seen or 0)))
     redis.call('RPUSH', incident .. ':findings', cjson.encode({
       username = username, finding = 'not_verified', error_code = error_code, error_message = error_message,
     }))
