@@ -15,13 +15,23 @@ from support.rabbitmq import RabbitMQ, missing
 from support.site import Site
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator[RabbitMQ]:
-    """A node of this module alone, since it is killed."""
+def _node() -> Iterator[RabbitMQ]:
     if reason := missing():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with RabbitMQ() as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitMQ]:
+    """A node of this module alone, since it is killed."""
+    yield from _node()
+
+
+@pytest.fixture
+def another_node() -> Iterator[RabbitMQ]:
+    """A node of one test alone, whose queues no worker needs."""
+    yield from _node()
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +77,13 @@ def test_a_connection_that_the_broker_closed_while_it_was_idle_is_no_error(
     assert site.outcome(command["command_id"], 60).state is State.SUCCEEDED
 
 
-def test_what_the_broker_refuses_is_an_error_of_ours(node: RabbitMQ, redis_url: str) -> None:
-    with kombu.Connection(node.url) as connection:
-        channel = connection.default_channel
-        channel.queue_delete(queue_name(Lane.URGENT))
+def test_what_the_broker_refuses_is_an_error_of_ours(another_node: RabbitMQ, redis_url: str) -> None:
+    with kombu.Connection(another_node.url) as connection:
         # A queue of another kind under the same name: RabbitMQ refuses ours.
-        channel.queue_declare(queue_name(Lane.URGENT), durable=True, auto_delete=False)
-        try:
-            with pytest.raises(PublishError):
-                Producer(load_settings(broker_url=node.url, ledger_url=redis_url)).enqueue(
-                    wire_object(), lane=Lane.URGENT
-                )
-        finally:
-            channel.queue_delete(queue_name(Lane.URGENT))
+        connection.default_channel.queue_declare(queue_name(Lane.URGENT), durable=True, auto_delete=False)
+        producer = Producer(load_settings(broker_url=another_node.url, ledger_url=redis_url))
+        with pytest.raises(PublishError):
+            producer.enqueue(wire_object(), lane=Lane.URGENT)
 
 
 def test_a_worker_goes_on_when_the_broker_is_back(site: Site, node: RabbitMQ) -> None:
