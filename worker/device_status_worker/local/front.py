@@ -90,9 +90,29 @@ class Front:
             outcome = self._do(request, operation, scope)
         if verdict.after and not verdict.late and stopping.wait(verdict.after):
             return replace(outcome, answer=Hangup(reset=True), code="reset")
-        if fault is not None and fault.answer is not None:
+        if fault is None:
+            return outcome
+        if fault.effect_after is not None:
+            self._do_later(fault.effect_after, request, operation, scope, stopping)
+        if fault.change is not None and isinstance(outcome.answer, Response):
+            return replace(outcome, answer=fault.change(outcome.answer), code=fault.code)
+        if fault.answer is not None:
             return replace(outcome, answer=fault.answer, code=fault.code)
         return outcome
+
+    def _do_later(
+        self,
+        seconds: float,
+        request: HttpRequest,
+        operation: str,
+        scope: pools.Scope,
+        stopping: threading.Event,
+    ) -> None:
+        def do() -> None:
+            if not stopping.wait(seconds):
+                self._do(request, operation, scope)
+
+        threading.Thread(target=do, name="late-effect", daemon=True).start()
 
     def _do(self, request: HttpRequest, operation: str, scope: pools.Scope) -> Outcome:
         if operation not in operations.OPERATIONS:
