@@ -20,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from urllib3 import (
+    BaseHTTPResponse,
     HTTPConnectionPool,
     HTTPSConnectionPool,
     PoolManager,
@@ -70,12 +71,14 @@ class NoAnswerError(Exception):
     Attributes:
         name: what happened, as `ReadTimeoutError`; holds nothing of the request.
         may_have_left: whether the request may have reached the other side, and may still take effect.
+        status: of an answer whose head came and whose body did not come whole; else 0.
     """
 
-    def __init__(self, name: str, *, may_have_left: bool) -> None:
+    def __init__(self, name: str, *, may_have_left: bool, status: int = 0) -> None:
         super().__init__(name)
         self.name = name
         self.may_have_left = may_have_left
+        self.status = status
 
 
 class BoundedHttp:
@@ -131,14 +134,9 @@ class BoundedHttp:
                     preload_content=False,
                     decode_content=False,
                 )
-                content = response.read(limit + 1)
             except (HTTPError, OSError) as error:
                 raise _no_answer(error) from error
-            if len(content) > limit:
-                response.close()
-                raise NoAnswerError("AnswerTooLong", may_have_left=True)
-            response.release_conn()
-            return HttpAnswer(response.status, response.headers, content)
+            return HttpAnswer(response.status, response.headers, _body(response, limit))
 
     def _manager(self, proxy: str) -> PoolManager:
         with self._lock:
@@ -177,10 +175,26 @@ def _verifying(ca_certs: str | None) -> ssl.SSLContext:
     return context
 
 
-def _no_answer(error: Exception) -> NoAnswerError:
+def _body(response: BaseHTTPResponse, limit: int) -> bytes:
+    content = b""
+    try:
+        # To the end, where urllib3 notices that less came than was announced.
+        while piece := response.read(limit + 1):
+            content += piece
+            if len(content) > limit:
+                response.close()
+                raise NoAnswerError("AnswerTooLong", may_have_left=True, status=response.status)
+    except (HTTPError, OSError) as error:
+        raise _no_answer(error, response.status) from error
+    response.release_conn()
+    return content
+
+
+def _no_answer(error: Exception, status: int = 0) -> NoAnswerError:
     name = next((name for kind, name in _NAMES if isinstance(error, kind)), "ConnectionClosedError")
     unverified = isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
-    return NoAnswerError(name, may_have_left=not (unverified or isinstance(error, _NEVER_LEFT)))
+    never_left = unverified or isinstance(error, _NEVER_LEFT)
+    return NoAnswerError(name, may_have_left=not never_left, status=status)
 
 
 class _Deadline(threading.local):

@@ -32,9 +32,6 @@ AWS = {
     "x-amzn-requestid": "6f1c2b3a-0000-4000-8000-000000000001",
     "content-type": "application/x-amz-json-1.1",
 }
-    "x-amzn-requestid": "6f1c2b3a-0000-4000-8000-000000000001",
-    "content-type": "application/x-amz-json-1.1",
-}
 DEVICES = {"Devices": [{"DeviceKey": "eu-west-1_6f1c2b3a-0000-4000-8000-000000000001"}]}
 USERS = {"Users": [{"Username": "ada"}]}
 WHOLE = {"AdminUpdateDeviceStatus": {}, "AdminListDevices": DEVICES, "ListUsers": USERS}
