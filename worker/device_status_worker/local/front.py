@@ -20,7 +20,7 @@ from .moto_app import MotoApp
 from .quota import Quota
 from .request_log import Request, RequestLog
 from .shapes import check, decode
-from .wire import Answer, AwsError, Hangup, Response, error_response
+from .wire import CONTENT_TYPE, Answer, AwsError, Hangup, Response, error_response
 
 TARGET_PREFIX = "AWSCognitoIdentityProviderService."
 
@@ -117,6 +117,8 @@ class Front:
     def _do(self, request: HttpRequest, operation: str, scope: pools.Scope) -> Outcome:
         if operation not in operations.OPERATIONS:
             answer = self._moto(request.method, request.path, request.headers, request.body)
+            # moto's errors are of another media type than AWS's.
+            answer = replace(answer, content_type=CONTENT_TYPE)
             code = "ok" if answer.status < 400 else _error_code(answer)
             return Outcome(answer, code, applied=answer.status < 400)
         try:
