@@ -14,7 +14,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from device_status.errors import DeviceStatusError, LedgerUnavailableError
-from device_status.sentinel import SCHEME, SentinelUrl
+from device_status.tls import advice, redis_options
+from device_status.urls import Kind, ServerUrl
 
 CONNECT_TIMEOUT = 3.0
 """Seconds to wait for a connection."""
@@ -41,9 +42,13 @@ def connect(url: str) -> Any:
         "max_connections": 4096,
     }
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, (redis.ConnectionError,))
-    if not url.startswith(f"{SCHEME}://"):
-        return redis.Redis.from_url(url, retry=retry, **options)
-    there = SentinelUrl.parse(url)
+    there = ServerUrl.parse(url)
+    if there.tls:
+        options |= redis_options(there.tls)
+    if there.kind is not Kind.SENTINELS:
+        return redis.Redis.from_url(there.bare, db=there.database, retry=retry, **options)
+    if there.tls:
+        options["ssl"] = True
     sentinels = Sentinel(there.hosts, sentinel_kwargs=options)
     return sentinels.master_for(
         there.master_name,
@@ -78,10 +83,11 @@ def ledger_errors() -> Iterator[None]:
         what = f"({type(error).__name__}: {error})"
         if isinstance(error, redis.ResponseError) and not _is_the_servers(error):
             raise DeviceStatusError(f"the ledger holds what this version does not expect {what}") from error
-        raise LedgerUnavailableError(
-            f"the ledger did not serve the call {what}; "
-            "check DEVICE_STATUS_LEDGER_URL and the server, then repeat the call with the same command"
-        ) from error
+        what_to_do = (
+            advice(str(error))
+            or "check DEVICE_STATUS_LEDGER_URL and the server, then repeat the call with the same command"
+        )
+        raise LedgerUnavailableError(f"the ledger did not serve the call {what}; {what_to_do}") from error
 
 
 def _is_the_servers(error: redis.ResponseError) -> bool:

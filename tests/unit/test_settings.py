@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from device_status import DeviceStatusError, Settings, SettingsError, load_settings
-from device_status.settings import without_password
+from device_status.urls import without_password
 
 PASSWORD = "hunter2"
 

@@ -43,7 +43,8 @@ class Notifier:
         self._settings = settings
         self._incidents = Incidents(settings)
         self._stop = stop
-        self._http = BoundedHttp(connections=1, ca_certs=None, connect=5, read=10)
+        authorities = settings.incident_webhook_ca or None
+        self._http = BoundedHttp(connections=1, ca_certs=authorities, connect=5, read=10)
 
     def start(self) -> None:
         """Notify in a thread that ends with the process."""
