@@ -22,8 +22,8 @@ from kombu.exceptions import KombuError, OperationalError
 
 from device_status.broker import connection_to
 from device_status.command import Lane
+from device_status.connection_errors import advice, cause
 from device_status.errors import DeviceStatusError
-from device_status.tls import advice
 from device_status.urls import without_password
 
 APPLY: Final = "device_status.apply"
@@ -110,7 +110,7 @@ class Publisher:
             what_to_do = advice(reason)
             raise BrokerUnavailableError(
                 f"the broker {without_password(self._broker_url)} did not take the message "
-                f"({type(error).__name__}: {reason}){f'; {what_to_do}' if what_to_do else ''}"
+                f"({type(error).__name__}: {cause(reason)}){f'; {what_to_do}' if what_to_do else ''}"
             ) from error
 
     def _connections(self) -> Any:

@@ -13,8 +13,9 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from device_status.connection_errors import advice, cause
 from device_status.errors import DeviceStatusError, LedgerUnavailableError
-from device_status.tls import advice, redis_options
+from device_status.tls import redis_options
 from device_status.urls import Kind, ServerUrl
 
 CONNECT_TIMEOUT = 3.0
@@ -80,7 +81,7 @@ def ledger_errors() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
-        what = f"({type(error).__name__}: {error})"
+        what = f"({type(error).__name__}: {cause(str(error))})"
         if isinstance(error, redis.ResponseError) and not _is_the_servers(error):
             raise DeviceStatusError(f"the ledger holds what this version does not expect {what}") from error
         what_to_do = (

@@ -85,19 +85,6 @@ def amqp_options(tls: Tls, host: str) -> dict[str, Any]:
     return options | ({"server_hostname": host} if tls.check_hostname else {})
 
 
-def advice(error_text: str) -> str | None:
-    """What to do about an error, if it is a server's certificate that was refused, else None.
-
-    Redis's and RabbitMQ's clients both pass on OpenSSL's text, and some of them nothing else.
-    """
-    if "CERTIFICATE_VERIFY_FAILED" not in error_text:
-        return None
-    return (
-        "the server's certificate was refused and nothing was sent; check the host name, renew an expired "
-        "certificate, or name the file of its authority in the URL: ?ssl_ca_certs=/path/ca.pem"
-    )
-
-
 def check_ca_file(name: str, file: str) -> None:
     """Check that `file` holds certificates of authorities.
 

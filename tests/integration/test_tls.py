@@ -36,20 +36,6 @@ NOT_VERIFIED = re.compile(r"WARNING.* certificate is not verified")
 
 
 @pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """The one that clients trust."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its certificate."""
-    file = tmp_path_factory.mktemp("ca") / "ca.pem"
-    authority.cert_pem.write_to_path(file)
-    return file
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[Valkey]:
     """A Valkey with a password."""
     with start_valkey() as server, closing(redis.Redis.from_url(server.url)) as client:
@@ -141,7 +127,8 @@ class TestARightCertificate:
             assert not findings(environment, "error")
             assert "verified" not in str(findings(environment, "warning"))
             # So that the tests below would see it.
-            assert PASSWORD.encode() in front.received
+            assert PASSWORD.encode() in front.decrypted
+            assert front.in_clear == b""
             assert front.server_names == {"localhost"}
 
     def test_may_be_for_an_address(self, server: Valkey, authority: trustme.CA, ca: Path) -> None:

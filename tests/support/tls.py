@@ -43,19 +43,26 @@ class TlsFront:
 
     def __init__(self, port: int, show: Show, *, client_authority: trustme.CA | None = None) -> None:
         self._backend = port
+        self._client_authority = client_authority
+        self._clients: set[asyncio.Task[None]] = set()
+        self.show(show)
+
+    def show(self, certificate: Show) -> None:
+        """Show another certificate from now on, and forget what was received."""
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        show(self._context)
-        if client_authority:
+        certificate(self._context)
+        if self._client_authority:
             self._context.verify_mode = ssl.CERT_REQUIRED
-            client_authority.configure_trust(self._context)
+            self._client_authority.configure_trust(self._context)
         self._context.sni_callback = lambda _socket, name, _context: self.server_names.add(name)
-        self.received = b""
-        """What clients sent, decrypted."""
+        self.decrypted = b""
+        """What clients sent in TLS."""
+        self.in_clear = b""
+        """What they sent without."""
         self.refusals = 0
         """How many clients broke the handshake off."""
         self.server_names: set[str | None] = set()
         """Which server the clients said that they want (SNI)."""
-        self._clients: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server((HOST, 0), backlog=128)
@@ -73,6 +80,11 @@ class TlsFront:
         self._loop.call_soon_threadsafe(self._accepting.cancel)
         self._thread.join()
         self._listener.close()
+
+    @property
+    def received(self) -> bytes:
+        """All that clients sent."""
+        return self.decrypted + self.in_clear
 
     def _run(self, started: Future[None]) -> None:
         with suppress(asyncio.CancelledError):
@@ -106,8 +118,8 @@ class TlsFront:
         server_reader, server_writer = await asyncio.open_connection(HOST, self._backend)
         try:
             await asyncio.gather(
-                self._forward(reader, server_writer, keep=True),
-                self._forward(server_reader, writer, keep=False),
+                self._forward(reader, server_writer, self._keep_decrypted if is_tls else self._keep_clear),
+                self._forward(server_reader, writer),
             )
         finally:
             writer.close()
@@ -125,15 +137,23 @@ class TlsFront:
             self._loop.remove_reader(accepted)
 
     async def _forward(
-        self, source: asyncio.StreamReader, destination: asyncio.StreamWriter, *, keep: bool
+        self,
+        source: asyncio.StreamReader,
+        destination: asyncio.StreamWriter,
+        keep: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         with suppress(OSError):
             while chunk := await source.read(65536):
-                if keep:
-                    self.received += chunk
+                keep(chunk)
                 destination.write(chunk)
                 await destination.drain()
         destination.close()
+
+    def _keep_decrypted(self, chunk: bytes) -> None:
+        self.decrypted += chunk
+
+    def _keep_clear(self, chunk: bytes) -> None:
+        self.in_clear += chunk
 
 
 def good(authority: trustme.CA, *names: str) -> Show:

@@ -13,12 +13,13 @@ import redis
 import typer
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
+from device_status.connection_errors import advice, cause
+from device_status.health import connection_warnings, is_too_old, server_warnings
 from device_status.health import connection_warnings, is_too_old, server_warnings
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.scripts import connect
 from device_status.settings import Settings, load_settings
-from device_status.tls import advice
 from device_status.urls import Kind, ServerUrl, without_password
 
 _CLOCKS_APART: Final = 5.0
@@ -72,8 +73,8 @@ def _checked(check: str, run: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     try:
         yield from run()
     except (redis.RedisError, BrokerUnavailableError) as error:
-        text = str(error)
-        what_to_do = advice(text) or "check the URL, and that the server runs"
+        text = cause(str(error))
+        what_to_do = advice(str(error)) or "check the URL, and that the server runs"
         yield Finding(check, Level.ERROR, text if text.endswith(what_to_do) else f"{text}; {what_to_do}")
 
 
