@@ -50,7 +50,8 @@ def connect(url: str) -> Any:
         return redis.Redis.from_url(there.bare, db=there.database, retry=retry, **options)
     if there.tls:
         options["ssl"] = True
-    sentinels = Sentinel(there.hosts, sentinel_kwargs=options)
+    # Left to its default, redis-py would try each sentinel four times over several seconds.
+    sentinels = Sentinel(there.hosts, sentinel_kwargs={**options, "retry": retry})
     return sentinels.master_for(
         there.master_name,
         db=there.database,

@@ -101,16 +101,16 @@ def test_over_tls_they_follow_it_too(
         assert b"BRPOP" in front.decrypted
 
 
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Sentinels]:
+    """Over TLS, for tests that kill none of them."""
+    with ExitStack() as stack:
+        yield Sentinels(tmp_path_factory.mktemp("sentinel"), stack, show=good(authority))
+
+
 @pytest.mark.parametrize("certificate", BAD)
 class TestACertificate:
     """Of an impostor: nothing is sent to it."""
-
-    @pytest.fixture(scope="class")
-    def sentinels(
-        self, tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA
-    ) -> Iterator[Sentinels]:
-        with ExitStack() as stack:
-            yield Sentinels(tmp_path_factory.mktemp("sentinel"), stack, show=good(authority))
 
     def test_of_a_sentinel(
         self, certificate: str, sentinels: Sentinels, authority: trustme.CA, ca: Path
