@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import kombu
+import kombu.connection
 
 from device_status.tls import amqp_options, redis_options
 from device_status.urls import Kind, ServerUrl
@@ -23,6 +24,20 @@ class BrokerConnection(kombu.Connection):  # type: ignore[misc]
         super().switch(conn_str)
         if isinstance(self.ssl, dict) and "server_hostname" in self.ssl:
             self.ssl = self.ssl | {"server_hostname": self.hostname}
+
+    def Pool(self, limit: int | None = None, **options: Any) -> kombu.connection.ConnectionPool:  # noqa: N802
+        """A pool of such connections."""
+        return _Pool(self, limit, **options)
+
+
+class _PooledConnection(BrokerConnection, kombu.connection.PooledConnection):  # type: ignore[misc]
+    """Goes back into its pool."""
+
+
+class _Pool(kombu.connection.ConnectionPool):  # type: ignore[misc]
+    def new(self) -> _PooledConnection:
+        """One more."""
+        return _PooledConnection(self, **self.connection.info())
 
 
 def connection_to(broker_url: str) -> BrokerConnection:

@@ -129,11 +129,16 @@ def without_password(url: str) -> str:
 
 
 def _split(text: str) -> SplitResult:
+    # Python's parser and each client drop some of these, and not the same ones.
+    if re.search(r"[\x00-\x20\x7f]", text):
+        raise ValueError("is not a valid URL: percent-encode spaces and control characters")
     try:
         part = urlsplit(text)
         _ = part.port
     except ValueError:
         raise ValueError("is not a valid URL") from None
+    if "%" in (part.hostname or ""):
+        raise ValueError("is not a valid URL: there is a % in its host name")
     if "@" in part.path + part.query + part.fragment or part.fragment:
         raise ValueError("is not a valid URL: percent-encode / ? # [ ] @ ; in its password")
     return part

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import redis
 import trustme
 
 from device_status import (
+    Incidents,
     LedgerUnavailableError,
     Producer,
     PublishError,
+    Settings,
     State,
     load_settings,
 )
+from device_status.ledger import Ledger
 from device_status_worker.local import LocalCognito
+from device_status_worker.notifier import Notifier
 from support import wire_object
+from support.raw_server import raw_server, saying
 from support.servers import HOST, Valkey, start_valkey
 from support.terminal import run
 from support.tls import BAD, TlsFront, good
+from support.tls_clients import assert_refused, environment_for, findings, kept_away
 from support.waiting import eventually
 from support.workers import WorkerProcess
 
@@ -56,12 +61,6 @@ def in_clear(server: Valkey) -> str:
     return f"redis://:{PASSWORD}@{HOST}:{port_of(server)}/0"
 
 
-def environment_for(broker: str, ledger: str = "") -> dict[str, str]:
-    nothing = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
-    urls = {"DEVICE_STATUS_BROKER_URL": broker, "DEVICE_STATUS_LEDGER_URL": ledger}
-    return os.environ | nothing | urls | {"AWS_EC2_METADATA_DISABLED": "true"}
-
-
 def enqueue(url: str, *, ledger: str = "") -> None:
     Producer(load_settings(broker_url=url, ledger_url=ledger)).enqueue(wire_object())
 
@@ -71,34 +70,6 @@ def send(environment: dict[str, str]) -> tuple[int, str]:
     fields = [(f"--{name.replace('_', '-')}", value) for name, value in wire_object().items()]
     done = run(environment, "send", *chain(*fields))
     return done.returncode, done.stderr
-
-
-def findings(environment: dict[str, str], level: str) -> list[tuple[str, str]]:
-    """What `doctor` finds at this level: checks and texts."""
-    found = json.loads(run(environment, "doctor", "--json").stdout)
-    return [(each["check"], each["finding"]) for each in found if each["level"] == level]
-
-
-def logged_by_a_worker_that_is_kept_away(environment: dict[str, str], folder: Path) -> str:
-    """What a worker logs while it tries to connect, a second time too: lines, and no traceback."""
-    worker = WorkerProcess(environment, folder / "worker.log").start()
-    try:
-        eventually(lambda: worker.output.count("Trying again in") > 1, "it has tried twice", 60)
-        assert worker.is_alive
-    finally:
-        worker.kill()
-    assert "Traceback" not in worker.output
-    assert PASSWORD not in worker.output
-    return worker.output
-
-
-def assert_refused(text: str) -> None:
-    """One line that names the cause and the remedy, and nothing that is secret."""
-    assert "certificate" in text
-    assert "localhost" in text
-    assert "ssl_ca_certs" in text
-    assert PASSWORD not in text
-    assert "\n" not in text.strip()
 
 
 class TestARightCertificate:
@@ -168,34 +139,31 @@ class TestACertificate:
         producer = Producer(load_settings(broker_url=tls_url(impostor, ssl_ca_certs=ca)))
         with pytest.raises(LedgerUnavailableError) as caught:
             producer.enqueue(wire_object())
-        assert_refused(str(caught.value))
+        assert_refused(str(caught.value), secret=PASSWORD)
 
     def test_keeps_a_producer_from_the_broker(self, impostor: TlsFront, ca: Path, server: Valkey) -> None:
         broker = tls_url(impostor, ssl_ca_certs=ca)
         producer = Producer(load_settings(broker_url=broker, ledger_url=in_clear(server)))
         with pytest.raises(PublishError) as caught:
             producer.enqueue(wire_object())
-        assert_refused(str(caught.value))
+        assert_refused(str(caught.value), secret=PASSWORD)
 
     def test_keeps_the_command_line_away(self, impostor: TlsFront, ca: Path, server: Valkey) -> None:
         url = tls_url(impostor, ssl_ca_certs=ca)
         for environment in (environment_for(url), environment_for(url, in_clear(server))):
             code, text = send(environment)
             assert code == 4
-            assert_refused(text)
+            assert_refused(text, secret=PASSWORD)
 
     def test_keeps_doctor_away(self, impostor: TlsFront, ca: Path) -> None:
         errors = findings(environment_for(tls_url(impostor, ssl_ca_certs=ca)), "error")
-        assert [check for check, _ in errors if check != "AWS"] == ["ledger", "broker"]
-        for check, text in errors:
-            if check != "AWS":
-                assert_refused(text)
+        assert [check for check, _ in errors] == ["ledger", "broker"]
+        for _, text in errors:
+            assert_refused(text, secret=PASSWORD)
 
     def test_keeps_a_worker_away(self, impostor: TlsFront, ca: Path, server: Valkey, tmp_path: Path) -> None:
         url = tls_url(impostor, ssl_ca_certs=ca)
-        assert "certificate verify failed" in logged_by_a_worker_that_is_kept_away(
-            environment_for(url), tmp_path
-        )
+        assert "certificate verify failed" in kept_away(environment_for(url), tmp_path, secret=PASSWORD)
 
 
 class TestWithoutOptions:
@@ -218,7 +186,7 @@ class TestWithoutOptions:
         with TlsFront(port_of(server), BAD["self-signed"](authority)) as impostor:
             # With a ledger that works, so that nothing but the broker's connection can keep it away.
             environment = environment_for(tls_url(impostor), in_clear(server))
-            log = logged_by_a_worker_that_is_kept_away(environment, tmp_path)
+            log = kept_away(environment, tmp_path, secret=PASSWORD)
             assert "certificate verify failed" in log
             assert impostor.received == b""
 
@@ -286,6 +254,60 @@ class TestWithoutVerification:
             with pytest.raises(LedgerUnavailableError):
                 enqueue(tls_url(impostor, **options))
             assert impostor.received == b""
+
+
+class TestTheWebhook:
+    """The receiver of notices: verified as well."""
+
+    @pytest.fixture
+    def notify(self, redis_url: str) -> Callable[..., str | None]:
+        def notify(url: str, **settings: Any) -> str | None:
+            """What an incident that has ended says of its webhook after one try."""
+            chosen: Settings = load_settings(
+                broker_url=redis_url, incident_webhook=url, incident_webhook_secret=PASSWORD, **settings
+            )
+            incidents = Incidents(chosen)
+            incidents.open("INC-1", user_pool_id="eu-west-1_Ab12Cd34E")
+            assert Notifier(Ledger(chosen.ledger), chosen, Event()).notify()
+            return incidents.progress("INC-1").webhook
+
+        return notify
+
+    @pytest.fixture
+    def receiver(self, authority: trustme.CA) -> Iterator[TlsFront]:
+        with (
+            raw_server(saying(b"HTTP/1.1 204 No Content\r\n\r\n")) as server,
+            TlsFront(urlsplit(server.url).port or 0, good(authority)) as front,
+        ):
+            yield front
+
+    def test_may_have_a_certificate_of_a_private_authority(
+        self, receiver: TlsFront, ca: Path, notify: Callable[..., str | None]
+    ) -> None:
+        url = f"https://localhost:{receiver.port}/?token=hunter3"
+        assert notify(url, incident_webhook_ca=str(ca)) == "delivered"
+        assert b"hunter3" in receiver.decrypted
+
+    @pytest.mark.parametrize("certificate", BAD)
+    @pytest.mark.parametrize("names_the_authority", [True, False])
+    def test_gets_nothing_with_another(
+        self,
+        certificate: str,
+        names_the_authority: bool,
+        receiver: TlsFront,
+        authority: trustme.CA,
+        ca: Path,
+        notify: Callable[..., str | None],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        receiver.show(BAD[certificate](authority))
+        settings = {"incident_webhook_ca": str(ca)} if names_the_authority else {}
+        assert notify(f"https://localhost:{receiver.port}/?token=hunter3", **settings) is None
+        assert (receiver.received, receiver.refusals) == (b"", 1)
+        (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert "certificate" in warning
+        assert "DEVICE_STATUS_INCIDENT_WEBHOOK_CA" in warning
+        assert "hunter3" not in warning
 
 
 def test_a_worker_takes_no_broker_from_celerys_own_variables(redis_url: str, tmp_path: Path) -> None:

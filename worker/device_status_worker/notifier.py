@@ -35,6 +35,11 @@ MOST_TRIES: Final = 60
 """At most a minute apart: about an hour. Then the incident says `webhook: failed`."""
 
 
+_ADVICE: Final = {
+    "SSLError": "TLS failed; check the receiver's certificate, and DEVICE_STATUS_INCIDENT_WEBHOOK_CA"
+}
+
+
 class Notifier:
     """Sends notices in a thread, where a webhook is set."""
 
@@ -92,7 +97,7 @@ class Notifier:
             status = answer.status
         except NoAnswerError as error:
             if not error.status:
-                return error.name
+                return _ADVICE.get(error.name, error.name)
             status = error.status
         return "" if 200 <= status < 300 else f"HTTP {status}"
 

@@ -15,7 +15,6 @@ import typer
 from device_status.cli.output import AsJson, Exit, print_json, print_table
 from device_status.connection_errors import advice, cause
 from device_status.health import connection_warnings, is_too_old, server_warnings
-from device_status.health import connection_warnings, is_too_old, server_warnings
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.scripts import connect
