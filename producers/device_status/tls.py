@@ -1,7 +1,6 @@
 """How a server is verified: the `ssl_*` options of a URL, in the words of each library that connects.
 
-None of the libraries verifies both the certificate and the host name by default: kombu verifies nothing on
-rediss://, py-amqp no host name.
+Left to themselves, kombu verifies nothing on rediss:// and py-amqp no host name.
 """
 
 from __future__ import annotations
@@ -124,7 +123,8 @@ def _no_passphrase(name: str) -> Callable[[], str]:
 
 def _read(name: str, file: str) -> None:
     try:
-        Path(file).read_bytes()
+        with Path(file).open("rb"):
+            pass
     except OSError as error:
         raise ValueError(f"{name}: {file} can't be read: {error.strerror}") from None
     except ValueError:

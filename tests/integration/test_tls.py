@@ -104,12 +104,9 @@ class TestARightCertificate:
 
     def test_may_be_for_an_address(self, server: Valkey, authority: trustme.CA, ca: Path) -> None:
         with TlsFront(port_of(server), good(authority, HOST)) as front:
-            Producer(load_settings(broker_url=tls_url(front, host=HOST, ssl_ca_certs=ca))).enqueue(
-                wire_object()
-            )
-            refused = load_settings(broker_url=tls_url(front, ssl_ca_certs=ca))
+            enqueue(tls_url(front, host=HOST, ssl_ca_certs=ca))
             with pytest.raises(LedgerUnavailableError):
-                Producer(refused).enqueue(wire_object())
+                enqueue(tls_url(front, ssl_ca_certs=ca))
 
     def test_may_be_of_the_systems_authorities(
         self, server: Valkey, authority: trustme.CA, ca: Path, monkeypatch: pytest.MonkeyPatch
