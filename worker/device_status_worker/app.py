@@ -12,10 +12,11 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import CPendingDeprecationWarning
 
+from device_status.clean import printable
 from device_status.command import Lane
 from device_status.errors import SettingsError
 from device_status.publisher import kombu_url, queue, transport_options
-from device_status_worker import ledger_check, process, transport
+from device_status_worker import ledger_check, log_records, process, transport
 from device_status_worker.redaction import quiet_libraries
 
 VISIBILITY_TIMEOUT = 120
@@ -25,7 +26,7 @@ a message may keep a thread (receive.py) and than a claim's lease; kombu's defau
 try:
     _settings = process.settings()
 except SettingsError as error:
-    sys.stderr.write(f"device-status: {error}\n")
+    sys.stderr.write(f"device-status: {printable(str(error))}\n")
     raise SystemExit(3) from None
 
 _broker_url = _settings.broker_url
@@ -86,6 +87,12 @@ app.conf.update(
     worker_redirect_stdouts=False,
 )
 transport.install(process.bury_envelope)
+
+
+@signals.celeryd_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _clean_log(**_: Any) -> None:
+    # Sent before any logging is set up, and by workers alone, even where a user sets it up himself.
+    log_records.install()
 
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
