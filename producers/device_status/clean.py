@@ -24,8 +24,8 @@ def printable(text: str) -> str:
     r"""One line of text in which every character can be seen.
 
     A character that steers a terminal, changes the direction of text, ends a line or shows nothing becomes
-    its escape: `\x1b`, `\n`, `\u202e`. So do the joiners inside some emoji; their parts stay. A lone surrogate
-    does as well, so the result can always be encoded. Doing it twice changes nothing more.
+    its escape: `\x1b`, `\n`, `\u202e`. So do the joiners inside some emoji (their parts stay), and a lone
+    surrogate, so that the result can always be encoded. Doing it twice changes nothing more.
     """
     return _NOT_ASCII.sub(lambda found: _shown(found[0]), text)
 

@@ -242,7 +242,7 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
         (["open", "X", "--user-pool-id", "nowhere", "--all-users"], 1, "user_pool_id: "),
         (["open", "X", "--user-pool-id", "us-east-1_X", "--users", ""], 2, "can't be read"),
         (["open", "X", "--user-pool-id", "us-east-1_X", "--users", "/nonexistent"], 2, "can't be read"),
-        (["check-report", "/dev/null"], 1, "no JSON or CSV report"),
+        (["check-report", "/dev/null"], 1, "is not a JSON or CSV report"),
     ],
 )
 def test_bad_input_gets_one_clear_line(site: Site, arguments: list[str], code: int, text: str) -> None:
