@@ -5,7 +5,7 @@ As `sentinel://:password@one:26379;sentinel://two:26379/0?master_name=mymaster`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -20,7 +20,7 @@ class SentinelUrl:
 
     hosts: tuple[tuple[str, int], ...]
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     """Of Redis; the sentinels themselves are asked without one."""
     database: int
     master_name: str

@@ -98,8 +98,8 @@ class Settings(BaseSettings):
                 raise SettingsError(f"DEVICE_STATUS_{name}: {problem}")
         if scheme(self.broker_url) not in _BROKER_SCHEMES:
             raise SettingsError(
-                f"DEVICE_STATUS_BROKER_URL: the scheme is {scheme(self.broker_url)!r}; "
-                f"it must be one of {', '.join(_BROKER_SCHEMES)}"
+                # What stands in its place may be a password.
+                f"DEVICE_STATUS_BROKER_URL: the scheme must be one of {', '.join(_BROKER_SCHEMES)}"
             )
         if not self.ledger_url and scheme(self.broker_url) not in _REDIS_SCHEMES:
             raise SettingsError(
@@ -108,8 +108,7 @@ class Settings(BaseSettings):
             )
         if scheme(self.ledger) not in _REDIS_SCHEMES:
             raise SettingsError(
-                f"DEVICE_STATUS_LEDGER_URL: the scheme is {scheme(self.ledger)!r}; "
-                f"it must be one of {', '.join(_REDIS_SCHEMES)}"
+                f"DEVICE_STATUS_LEDGER_URL: the scheme must be one of {', '.join(_REDIS_SCHEMES)}"
             )
         try:
             _ = self.accounts

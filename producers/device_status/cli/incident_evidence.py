@@ -19,7 +19,7 @@ from device_status.incidents import Incidents
 
 _WHAT_IT_PROVES: Final = (
     "the report is complete and fits the SHA-256 in it. If that is the one noted elsewhere when it was "
-    "written, nothing was changed since; alone it proves nothing: whoever can edit the file can compute it anew"
+    "written, nothing was changed since. Alone it proves nothing: who can edit the file can compute a new one"
 )
 
 
