@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,21 +17,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_status import (
+    DeadLetter,
     DeadLetters,
     DeviceStatusError,
     Incidents,
     Producer,
+    Record,
     Settings,
     SettingsError,
     load_settings,
 )
 from device_status.health import server_warnings
 from device_status.ledger import Ledger
+from device_status.outcomes import Repair
 from device_status.publisher import Publisher
 from device_status.scripts import connect
 from device_status.sentinel import SentinelUrl
+from device_status_worker.cognito import Page
+from device_status_worker.failures import Failure
+from device_status_worker.listing_devices import Listing
+from device_status_worker.listing_requests import GivenUp
 from device_status_worker.local import EmbeddedValkey, LocalCognito
-from support import wire_object
+from support import USERNAME, make_command, wire_object
 from support.servers import HOST, SilentServer, free_port, start_valkey
 from support.terminal import run
 from support.waiting import eventually
@@ -75,6 +83,30 @@ class TestRepr:
         url = SentinelUrl.parse(f"sentinel://user:{IN_URL}@one:1;sentinel://two:2/0")
         assert url.password == PASSWORD
         assert shown_secrets(repr(url)) == []
+
+
+class TestPersonalData:
+    """Of what may stand in a debugger's or an error tracker's list of variables."""
+
+    @pytest.mark.parametrize(
+        ("kind", "fields"),
+        [
+            (DeadLetter, ("username", "error_message", "raw")),
+            (Record, ("error_message",)),
+            (Repair, ("command",)),
+            (Page, ("items",)),
+            (Failure, ("message",)),
+            (GivenUp, ("message",)),
+            (Listing, ("username",)),
+        ],
+        ids=lambda value: getattr(value, "__name__", ""),
+    )
+    def test_is_not_in_repr(self, kind: Any, fields: tuple[str, ...]) -> None:
+        values = {each.name: USERNAME if each.name in fields else None for each in dataclasses.fields(kind)}
+        assert USERNAME not in repr(kind(**values))
+
+    def test_is_not_in_repr_of_a_command(self) -> None:
+        assert USERNAME not in f"{make_command()!r} {make_command()}"
 
 
 def urls(port: int) -> dict[str, str]:
