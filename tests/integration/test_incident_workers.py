@@ -221,6 +221,8 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
         if kind != "html":
             checked = run(site, "incident", "check-report", str(file))
             assert checked.stdout.strip() in written.stderr
+            # Whoever edits it can make one that passes.
+            assert "who can edit the file can compute a new one" in checked.stderr
     full = run(site, "incident", "report", "INC-42", "--output", "/dev/full")
     assert (full.returncode, full.stderr.strip()) == (
         2, "device-status: /dev/full: can't be written: No space left on device",

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from device_status import Incidents, Lane, Settings
 from device_status.clean import printable
+from device_status.cli import app
 from device_status.incident import incident_key
 from device_status.incident_chart import chart
 from device_status.incident_html import write_html
@@ -196,6 +198,17 @@ class TestDigest:
             assert text.count(old)
             with pytest.raises(BrokenReportError):
                 check_report(io.StringIO(text.replace(old, new), newline=""))
+
+    def test_an_edited_report_can_be_given_a_new_one_and_help_says_so(
+        self, incidents: Incidents, ended: str
+    ) -> None:
+        found = [each for each in records(incidents, ended) if each.get("username") != "grace"]
+        out = io.StringIO()
+        assert check_report(io.StringIO(as_json(incidents), newline="")) != write_json(found, out)
+        assert check_report(io.StringIO(out.getvalue(), newline=""))
+        shown = CliRunner().invoke(app, ["incident", "check-report", "--help"], env={"COLUMNS": "400"})
+        words = " ".join(shown.stdout.split())
+        assert "it has no key, so whoever can edit the file can also compute a new SHA-256" in words
 
     def test_the_page_has_that_of_the_json(self, incidents: Incidents, ended: str) -> None:
         out = io.StringIO()
