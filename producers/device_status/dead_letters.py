@@ -29,7 +29,7 @@ class DeadLetter:
 
     id: str
     error_code: str
-    error_message: str
+    error_message: str = field(repr=False)
     request_id: str | None
     attempts: int
     first_at: datetime
@@ -40,7 +40,7 @@ class DeadLetter:
     lane: Lane | None
     command: DeviceStatusCommand | None
     """None for what is no command."""
-    raw: str | None
+    raw: str | None = field(repr=False)
     """The message as received, where it is no command."""
     queue: str | None
     """The queue that such a message came from."""

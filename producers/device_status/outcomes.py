@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -93,7 +93,7 @@ class Lost:
 class Repair:
     """A command that the ledger made itself."""
 
-    command: str
+    command: str = field(repr=False)
     """As JSON; its entry is written."""
     lane: Lane
 
@@ -113,7 +113,7 @@ class Record:
     entered_at: datetime
     finished_at: datetime | None
     error_code: str | None
-    error_message: str | None
+    error_message: str | None = field(repr=False)
     request_id: str | None
     command: DeviceStatusCommand | None
     """None where the ledger holds no valid command."""

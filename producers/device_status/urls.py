@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Self
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
@@ -54,7 +54,7 @@ class ServerUrl:
     hosts: tuple[tuple[str, int], ...]
     """Hosts and ports: of the sentinels, or of the nodes of RabbitMQ; else one."""
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     """Of Redis; sentinels are asked without one. Each node of RabbitMQ has its own in `bare`."""
     database: int
     """0 for RabbitMQ."""
@@ -62,8 +62,8 @@ class ServerUrl:
     """What the sentinels know the primary as; None for other kinds."""
     tls: Tls | None
     """None: in the clear."""
-    bare: str
-    """The URL without its options."""
+    bare: str = field(repr=False)
+    """The URL without its options; it holds passwords."""
 
     @classmethod
     def parse(cls, url: str) -> Self:

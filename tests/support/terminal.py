@@ -29,9 +29,12 @@ def run(
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def run_at_terminal(environment: Mapping[str, str], *arguments: str, columns: int = 200) -> str:
-    """Run it at a terminal so wide; what that showed."""
+def run_at_terminal(
+    environment: Mapping[str, str], *arguments: str, columns: int = 200, given: str = ""
+) -> str:
+    """Run it at a terminal so wide, where `given` is typed; what that showed."""
     ours, theirs = pty.openpty()
+    os.write(ours, given.encode())
     with subprocess.Popen(
         [COMMAND, *arguments],
         env={**environment, "TERM": "xterm-256color", "COLUMNS": str(columns)},

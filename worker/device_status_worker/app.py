@@ -16,13 +16,14 @@ from celery.app.amqp import AMQP
 from celery.exceptions import CPendingDeprecationWarning
 
 from device_status.broker import BrokerConnection, ssl_options, transport_options
+from device_status.clean import printable
 from device_status.command import Lane
 from device_status.errors import SettingsError
 from device_status.health import connection_warnings
 from device_status.publisher import queue
 from device_status.settings import Settings
 from device_status.urls import ServerUrl
-from device_status_worker import ledger_check, process, transport
+from device_status_worker import ledger_check, log_records, process, transport
 from device_status_worker.redaction import quiet_libraries
 
 VISIBILITY_TIMEOUT = 120
@@ -43,7 +44,7 @@ def _read_settings() -> Settings:
 try:
     _settings = _read_settings()
 except SettingsError as error:
-    sys.stderr.write(f"device-status: {error}\n")
+    sys.stderr.write(f"device-status: {printable(str(error))}\n")
     raise SystemExit(3) from None
 
 _broker_url = _settings.broker_url
@@ -113,6 +114,12 @@ app.conf.update(
     worker_redirect_stdouts=False,
 )
 transport.install(process.bury_envelope)
+
+
+@signals.celeryd_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _clean_log(**_: Any) -> None:
+    # Sent before any logging is set up, and by workers alone, even where a user sets it up himself.
+    log_records.install()
 
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]

@@ -98,8 +98,10 @@ def envelope_problem(raw: bytes) -> str | None:
         return "properties: is missing or no object"
     if not isinstance(headers, dict):
         return "headers: is missing or no object"
-    if not isinstance(properties.get("delivery_tag"), str) or not properties["delivery_tag"]:
-        return "properties.delivery_tag: is missing or no text"
+    tag = properties.get("delivery_tag")
+    # kombu keeps it in Redis, which takes no half of a character: it would try forever.
+    if not isinstance(tag, str) or not tag or not tag.isprintable():
+        return "properties.delivery_tag: is missing or not printable text"
     if not isinstance(envelope.get("body"), str):
         return "body: is missing or no text"
     if properties.get("body_encoding") not in (None, "base64"):

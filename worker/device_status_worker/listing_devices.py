@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from device_status.command import DeviceStatusCommand, Lane, Status
@@ -34,7 +34,7 @@ class Listing:
     owner: str
     is_verification: bool
     incident_id: str
-    username: str
+    username: str = field(repr=False)
     attempts: int
     age: float
     """Seconds since the first of the attempts."""

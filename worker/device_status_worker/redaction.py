@@ -63,11 +63,6 @@ def place(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
 
 
-def one_line(text: str) -> str:
-    """A sender's text as it may stand in a log: a line break would let it write lines of its own."""
-    return text if text.isprintable() else ascii(text)
-
-
 def quiet_libraries() -> None:
     """Hold back what would log usernames and device keys at the level DEBUG."""
     for name in _LOG_WHOLE_REQUESTS:
