@@ -153,7 +153,8 @@ def load_settings(**overrides: Any) -> Settings:
 def _check_url(name: str, url: str, schemes: Collection[str]) -> None:
     if scheme(url) not in schemes:
         raise SettingsError(
-            f"DEVICE_STATUS_{name}: the scheme is {scheme(url)!r}; it must be one of {', '.join(schemes)}"
+            # What is given in its place may be a password.
+            f"DEVICE_STATUS_{name}: the scheme must be one of {', '.join(schemes)}"
         )
     try:
         if tls := ServerUrl.parse(url).tls:
