@@ -29,6 +29,8 @@ from pydantic_core import PydanticCustomError
 from device_status.errors import InvalidCommandError
 
 SCHEMA_VERSION: Final = 1
+RESERVED_PREFIXES: Final = ("incident:", "repair:")
+"""Of the ids that incidents and repairs give their commands (lua/prelude.lua refuses them to all others)."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339: Final = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$"
@@ -114,13 +116,17 @@ class DeviceStatusCommand(BaseModel):
         SCHEMA_VERSION, description="Version of this contract."
     )
     command_id: str = Field(
-        default_factory=new_command_id, min_length=1, max_length=256, description="Default: a new UUIDv7."
+        default_factory=new_command_id,
+        min_length=1,
+        max_length=256,
+        description="Default: a new UUIDv7. `incident:` and `repair:` are reserved beginnings.",
     )
     idempotency_key: str = Field(
         default_factory=lambda fields: str(fields["command_id"]),
         min_length=1,
         max_length=256,
-        description="Commands with the same key are one command. Default: command_id.",
+        description="Commands with the same key are one command. Default: command_id. "
+        "`incident:` and `repair:` are reserved beginnings.",
     )
     user_pool_id: str = Field(
         min_length=1,
@@ -148,7 +154,9 @@ class DeviceStatusCommand(BaseModel):
         description="Orders the commands for one device. Default: now. On a tie not_remembered wins.",
     )
     expires_at: Instant | None = Field(None, description="Past it, the outcome is `expired`, with no call.")
-    incident_id: str | None = Field(None, max_length=256, description="For the audit trail.")
+    incident_id: str | None = Field(
+        None, max_length=256, description="For the audit trail; it makes the command no part of an incident."
+    )
     requested_by: str | None = Field(None, max_length=256, description="For the audit trail.")
     reason: str | None = Field(None, max_length=1024, description="For the audit trail.")
 
@@ -189,6 +197,19 @@ def parse_command(fields: Mapping[str, Any]) -> DeviceStatusCommand:
         return DeviceStatusCommand.model_validate(fields)
     except ValidationError as error:
         raise InvalidCommandError(explain(error)) from None
+
+
+def check_unreserved(command: DeviceStatusCommand) -> None:
+    """Check that a producer's command has no id that only incidents and repairs may give.
+
+    Raises:
+        InvalidCommandError: names the field and the rule.
+    """
+    for name in ("command_id", "idempotency_key"):
+        if getattr(command, name).startswith(RESERVED_PREFIXES):
+            raise InvalidCommandError(
+                f"{name}: begins with {' or '.join(RESERVED_PREFIXES)}, which are reserved; use another"
+            )
 
 
 def explain(error: ValidationError) -> str:

@@ -45,7 +45,7 @@ class DeadLetter:
     queue: str | None
     """The queue that such a message came from."""
     incident_id: str | None = None
-    """The incident that a command or user belongs to."""
+    """The incident that a command or user is part of; not what a producer's command says of one."""
     username: str | None = field(default=None, repr=False)
     """Personal data: of the command, or the user whose devices can't be listed."""
 
@@ -136,6 +136,8 @@ class DeadLetters:
                 raise NotRedrivableError(
                     f"{letter_id}: another command holds its idempotency key; send it anew with another key"
                 )
+            case ["not_redrivable", "ReservedId"]:
+                raise NotRedrivableError(f"{letter_id}: its id or key is reserved; send it anew with another")
             case ["not_redrivable", code]:
                 raise NotRedrivableError(
                     f"{letter_id}: is no valid command ({code}); correct it and send it anew"
@@ -196,6 +198,6 @@ def _letter(fields: dict[str, str]) -> DeadLetter:
         command=command,
         raw=fields.get("raw"),
         queue=fields.get("queue"),
-        incident_id=fields.get("incident") or (command.incident_id if command else None),
+        incident_id=fields.get("incident") or None,
         username=command.username if command else fields.get("username"),
     )

@@ -54,10 +54,11 @@ class Crew:
 def recount(ledger: Ledger, incident_id: str) -> dict[str, int]:
     """The counters of an incident, counted anew from what the ledger holds of each command and user."""
     redis = ledger.redis
+    life = redis.hget(incident_key(incident_id), "life")
     commands: list[dict[str, str]] = [
         redis.hgetall(key)
         for key in redis.scan_iter("device-status:command:*")
-        if redis.hget(key, "incident") == incident_id
+        if redis.hmget(key, "incident", "life") == [incident_id, life]
     ]
     members = [command for command in commands if "repair" not in command]
     states = Counter(command["state"] for command in members)

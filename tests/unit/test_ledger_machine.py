@@ -33,7 +33,17 @@ from device_status.ledger import (
     device_key,
     parse_stored,
 )
-from device_status.outcomes import Busy, Claimed, ClaimResult, Conflict, DeviceBusy, Done, Lost, Waiting
+from device_status.outcomes import (
+    Busy,
+    Claimed,
+    ClaimResult,
+    Conflict,
+    DeviceBusy,
+    Done,
+    Lost,
+    Reserved,
+    Waiting,
+)
 from support import device, make_command
 from support.clock import let_time_pass, server_ms
 from support.servers import Valkey
@@ -69,6 +79,10 @@ def _commands() -> tuple[list[DeviceStatusCommand], list[DeviceStatusCommand]]:
         make_command(**content, idempotency_key="expired", expires_at=NOW - timedelta(minutes=1)),
         make_command(**content | {"issued_at": NOW + timedelta(hours=3)}, idempotency_key="future"),
         make_command(**content | {"issued_at": NOW - timedelta(days=8)}, idempotency_key="old"),
+        make_command(**content, command_id="incident:INC-1:0123"),
+        make_command(**content, command_id="forged", idempotency_key="repair:0123"),
+        # A repeat of key-0 under a reserved id: the id is nothing to it.
+        common[0].model_copy(update={"command_id": "incident:INC-1:4567"}),
     ]
     return common, odd
 
@@ -124,13 +138,17 @@ class Model:
     def device(self, command: DeviceStatusCommand) -> Device:
         return self.devices.setdefault(command.device_hash, Device())
 
-    def enter(self, command: DeviceStatusCommand, lane: Lane, now: int) -> State | Conflict | None:
+    def enter(self, command: DeviceStatusCommand, lane: Lane, now: int) -> State | Conflict | Reserved | None:
         entry = self.entries.get(command.idempotency_key)
+        identity = (command.idempotency_key, command.command_id, command.fingerprint)
+        is_reserved = command.command_id.startswith("incident:") or command.command_id == "forged"
+        if is_reserved and (entry is None or entry.command.fingerprint != command.fingerprint):
+            self.dead.setdefault(identity, "ReservedId")
+            return Reserved()
         if entry is None:
             self.entries[command.idempotency_key] = Entry(command, lane)
             return None
         if entry.command.fingerprint != command.fingerprint:
-            identity = (command.idempotency_key, command.command_id, command.fingerprint)
             self.dead.setdefault(identity, "IdempotencyConflict")
             return Conflict()
         if entry.state is State.CLAIMED and entry.lease_until <= now:
@@ -141,8 +159,9 @@ class Model:
     def claim(self, command: DeviceStatusCommand, lane: Lane, now: int) -> ClaimResult | type[Claimed]:
         """What a claim must answer; `Claimed` itself stands for a lease to somebody."""
         # A claim enters what no producer did; what runs out of its lease it takes over itself.
-        if isinstance(self.enter(command, lane, now=0), Conflict):
-            return Conflict()
+        refused = self.enter(command, lane, now=0)
+        if isinstance(refused, Conflict | Reserved):
+            return refused
         entry, place = self.entries[command.idempotency_key], self.device(command)
         if entry.state.is_outcome:
             return Done(entry.state, entry.error_code)
@@ -329,6 +348,9 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.claim(command, lane, before)
         result = self.ledger.claim(command, lane)
         after = server_ms(self.redis)
+        if isinstance(expected, Reserved):
+            assert result == expected
+            return multiple()
         entry = self.model.entries[key]
         if isinstance(result, Claimed):
             assert expected is Claimed
@@ -459,9 +481,9 @@ class LedgerMachine(RuleBasedStateMachine):
         letter = data.draw(st.sampled_from([*self.model.dead, "no such letter"]))
         known = self.redis.zrange(f"{PREFIX}dead", 0, -1)
         if isinstance(letter, tuple):
-            conflicts = [letter_id for letter_id in known if letter_id not in self.model.entries]
-            answer = self.ledger.scripts.run("redrive", [], conflicts[0])
-            assert answer == ["not_redrivable", "IdempotencyConflict"]
+            refused = next(letter_id for letter_id in known if letter_id not in self.model.entries)
+            answer = self.ledger.scripts.run("redrive", [], refused)
+            assert answer in (["not_redrivable", "IdempotencyConflict"], ["not_redrivable", "ReservedId"])
         elif letter == "no such letter":
             assert self.ledger.scripts.run("redrive", [], letter) == ["unknown"]
         else:

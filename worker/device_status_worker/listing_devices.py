@@ -12,7 +12,7 @@ from device_status.command import DeviceStatusCommand, Lane, Status
 from device_status.errors import InvalidCommandError
 from device_status.incident import command_id, make_command
 from device_status.ledger import from_ms
-from device_status.producer import enter_and_publish
+from device_status.producer import Life, enter_and_publish
 from device_status.publisher import BrokerUnavailableError
 from device_status.targets import Target
 from device_status_worker.cognito import NotSent, Page
@@ -48,11 +48,14 @@ class Listing:
     """Of the verification."""
     only_given: bool
     """Whether the incident is about given devices, not about all of its users'."""
+    life: str
+    """Of the incident."""
 
     @classmethod
     def read(cls, owner: str, fields: Sequence[Any]) -> Self:
         """From what listing_claim.lua returns after `devices`."""
-        mode, incident_id, username, attempts, age, pool, status, lane, opened_at, only, run, given = fields
+        mode, incident_id, username, attempts, age, pool, status, lane, *more = fields
+        opened_at, only, run, given, life = more
         return cls(
             owner=owner,
             is_verification=mode == "verify",
@@ -67,6 +70,7 @@ class Listing:
             counts_only=only == "1",
             run=run,
             only_given=given == "1",
+            life=life,
         )
 
 
@@ -134,7 +138,8 @@ def _take(listing: Listing, page: Page, worker: Worker) -> None:
         _compare(listing, page, worker)
     elif not listing.counts_only:
         commands = [command for device in page.items if (command := _command(listing, device))]
-        enter_and_publish(worker.ledger, worker.publisher, commands, listing.lane)
+        life = Life(listing.incident_id, listing.life)
+        enter_and_publish(worker.ledger, worker.publisher, commands, listing.lane, life)
 
 
 def _compare(listing: Listing, page: Page, worker: Worker) -> None:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from device_status.cli.lines import Format, Told, read
 from device_status.cli.output import AsJson, Exit, fail, messages, print_json, print_table
-from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
+from device_status.command import DeviceStatusCommand, Lane, Status, check_unreserved, parse_command
 from device_status.errors import InvalidCommandError, LedgerUnavailableError, PublishError
 from device_status.producer import Producer, Refusal
 
@@ -150,9 +150,12 @@ class _Import:
                 refuse(line.number, line.problem)
                 continue
             try:
-                yield line.number, parse_command(self._complete(line.number, line.fields, began_at))
+                command = parse_command(self._complete(line.number, line.fields, began_at))
+                check_unreserved(command)
             except InvalidCommandError as error:
                 refuse(line.number, str(error))
+                continue
+            yield line.number, command
 
     def _complete(self, number: int, given: Mapping[str, Any], began_at: datetime) -> dict[str, Any]:
         fields = dict(given)

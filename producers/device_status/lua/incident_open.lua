@@ -18,6 +18,7 @@ end
 if not known[1] then
   redis.call('HSET', incident, 'id', id, 'user_pool_id', pool, 'status', status, 'lane', lane, 'reason', reason,
     'requested_by', requested_by, 'state', 'running', 'opened_at', now, 'retention', retention, 'sealed', 0,
+    'life', redis.call('INCR', PREFIX .. 'incidents:lives'),
     'users', 0, 'users_open', 0, 'devices', 0, 'open', 0, 'rank', rank(now))
   if counts_only == '1' then
     redis.call('HSET', incident, 'counts_only', 1)

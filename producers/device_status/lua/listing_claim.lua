@@ -2,8 +2,8 @@
 -- ARGV: owner, lease
 -- Returns {} where there is none; {'devices', mode ('users' or 'verify'), incident id, username, attempts,
 -- milliseconds since the first, pool, status, lane, opened at, '1' where devices are only counted, run of the
--- verification, '1' where the incident is about given devices}; {'users', incident id, token, attempts, milliseconds since the first, pool, lane}; {'walk',
--- incident id}: see incident_walk.lua.
+-- verification, '1' where the incident is about given devices, its life}; {'users', incident id, token, attempts,
+-- milliseconds since the first, pool, lane}; {'walk', incident id}: see incident_walk.lua.
 local owner, lease = ARGV[1], tonumber(ARGV[2])
 local now = now_ms()
 
@@ -22,7 +22,7 @@ end
 for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) do
   local incident = PREFIX .. 'incident:' .. id
   local known = redis.call('HMGET', incident, 'state', 'user_pool_id', 'status', 'lane', 'opened_at', 'counts_only',
-    'walk', 'all_users', 'all_users_token', 'all_users_due', 'only_given', 'resting_until')
+    'walk', 'all_users', 'all_users_token', 'all_users_due', 'only_given', 'resting_until', 'life')
   if not known[1] then
     redis.call('ZREM', PREFIX .. 'incidents:active', id)
   elseif known[7] then
@@ -40,7 +40,7 @@ for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) d
         expire_plan(incident)
         return {'devices', mode, id, username, attempts, age, known[2], known[3], known[4], known[5],
           known[6] or '', redis.call('HGET', incident .. ':verification', 'run') or '0',
-          known[11] or ''}
+          known[11] or '', known[13]}
       end
     end
     if known[8] == 'wanted' and (tonumber(known[10]) or 0) <= now then

@@ -2,18 +2,6 @@
 -- Ranks of commands (`order`, the fence) exceed what Lua prints exactly, so they are compared as numbers but
 -- stored as the text they came as.
 
--- Put a dead letter on record, once: the same id again changes nothing. `fields` as HSET takes them.
--- It carries no expiry: purge.lua removes it and its count together.
-local function bury(id, error_code, now, fields)
-  local letter = PREFIX .. 'dead-letter:' .. id
-  if redis.call('EXISTS', letter) == 1 then
-    return
-  end
-  redis.call('HSET', letter, 'id', id, 'error_code', error_code, 'last_at', now, unpack(fields))
-  redis.call('ZADD', PREFIX .. 'dead', now, id)
-  redis.call('HINCRBY', PREFIX .. 'dead:by-error', error_code, 1)
-end
-
 -- Remove a dead letter and its count; the inverse of bury.
 local function exhume(id)
   local letter = PREFIX .. 'dead-letter:' .. id
@@ -25,11 +13,38 @@ local function exhume(id)
   end
 end
 
+-- Put a dead letter on record, once: the same id again changes nothing, unless it is of an earlier life of the
+-- incident. `fields` as HSET takes them, `incident` as incident_of returns it.
+-- It carries no expiry: purge.lua removes it and its count together.
+local function bury(id, error_code, now, fields, incident)
+  local letter = PREFIX .. 'dead-letter:' .. id
+  local life = incident and incident.life or ''
+  local known = redis.call('HMGET', letter, 'error_code', 'life')
+  if known[1] and (known[2] or '') == life then
+    return
+  elseif known[1] then
+    exhume(id)
+  end
+  redis.call('HSET', letter, 'id', id, 'error_code', error_code, 'last_at', now, 'life', life,
+    'incident', incident and incident.id or '', unpack(fields))
+  redis.call('ZADD', PREFIX .. 'dead', now, id)
+  redis.call('HINCRBY', PREFIX .. 'dead:by-error', error_code, 1)
+end
+
 -- Take the entry out of both of its lane's sets.
 local function close(entry, key)
   local lane = redis.call('HGET', entry, 'lane')
   redis.call('ZREM', PREFIX .. 'open:' .. lane, key)
   redis.call('ZREM', PREFIX .. 'queued:' .. lane, key)
+end
+
+-- Take the entry away, with its dead letter, as though it had never been.
+local function drop(entry, key)
+  if redis.call('EXISTS', entry) == 1 then
+    close(entry, key)
+    redis.call('DEL', entry)
+    exhume(key)
+  end
 end
 
 -- Give the entry its outcome; from here on only a redrive by hand changes it.
@@ -48,13 +63,14 @@ end
 local function finish_dead(entry, key, error_code, error_message, request_id, now, retention)
   redis.call('HSET', entry, 'error_code', error_code, 'error_message', error_message, 'request_id', request_id)
   local known = redis.call('HMGET', entry, 'command_id', 'command', 'lane', 'attempts', 'entered_at', 'fingerprint',
-    'incident', 'repair')
+    'repair')
+  local incident = incident_of(entry)
   finish(entry, key, 'dead_lettered', now, retention)
   bury(key, error_code, now, {
     'kind', 'command', 'key', key, 'command_id', known[1], 'command', known[2], 'lane', known[3],
     'attempts', known[4], 'first_at', known[5], 'fingerprint', known[6], 'error_message', error_message,
-    'request_id', request_id, 'incident', known[7] or '', 'repair', known[8] or '',
-  })
+    'request_id', request_id, 'repair', known[7] or '',
+  }, incident)
 end
 
 -- Back to waiting: the sweeper publishes it once `due` is past.
@@ -80,12 +96,23 @@ local function hold(entry, key)
   close(entry, key)
 end
 
--- Write a new entry in the state `queued`; `role` in its incident: see join_incident, default: 'member'.
-local function enter(entry, key, command_id, fingerprint, command, lane, now, role)
+-- Write a new entry in the state `queued`.
+local function enter(entry, key, command_id, fingerprint, command, lane, now)
   redis.call('HSET', entry, 'command_id', command_id, 'fingerprint', fingerprint, 'command', command,
     'lane', lane, 'state', 'queued', 'attempts', 0, 'entered_at', now, 'queued_at', now)
   redis.call('ZADD', PREFIX .. 'queued:' .. lane, now, key)
-  join_incident(entry, key, command, role or 'member')
+end
+
+-- The state of a command that is entered once more. `queued` means that the caller publishes it again, behind all
+-- that is queued now: its message may be lost. A claim whose lease is over waits for a message as well; the next
+-- claim counts the attempt.
+local function enter_again(entry, key, now)
+  local known = redis.call('HMGET', entry, 'state', 'lane', 'lease_until')
+  if known[1] == 'queued' or (known[1] == 'claimed' and tonumber(known[3]) <= now) then
+    queue_again(entry, key, known[2], now)
+    return 'queued'
+  end
+  return known[1]
 end
 
 -- Let the device's fence rise to this order.
@@ -114,13 +141,23 @@ local function alias(command_id, target, retention)
   redis.call('SET', PREFIX .. 'id:' .. command_id, target, 'NX', 'PX', 2 * retention)
 end
 
--- A second command under a key that already stands for other content.
-local function bury_conflict(key, command_id, fingerprint, command, lane, now, retention)
+-- Whether an id is of the form that only incidents (members.lua) and repairs (late.lua) give their commands:
+-- else whoever took it first could have a command of an incident taken for done.
+local function is_reserved(name)
+  return string.find(name, '^incident:') or string.find(name, '^repair:')
+end
+
+-- A command whose id or key is not its own: it becomes a dead letter and never an entry. Returns 'reserved', or
+-- 'conflict' where the key stands for other content.
+local function refuse(key, command_id, fingerprint, command, lane, now, retention)
   local id = redis.sha1hex(key .. command_id .. fingerprint)
-  bury(id, 'IdempotencyConflict', now, {
+  local reserved = is_reserved(key) or is_reserved(command_id)
+  bury(id, reserved and 'ReservedId' or 'IdempotencyConflict', now, {
     'kind', 'command', 'key', key, 'command_id', command_id, 'command', command, 'lane', lane, 'attempts', 0,
-    'first_at', now, 'error_message', 'another command with other content holds this idempotency key',
-    'request_id', '',
+    'first_at', now, 'request_id', '', 'error_message',
+    reserved and 'command_id or idempotency_key begins with incident: or repair:, which are reserved'
+      or 'another command with other content holds this idempotency key',
   })
-  alias(command_id, 'dead-letter:' .. id, retention)
+  if not is_reserved(command_id) then alias(command_id, 'dead-letter:' .. id, retention) end
+  return reserved and 'reserved' or 'conflict'
 end

@@ -12,19 +12,16 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The incident that a command (as JSON) names, where it was opened, and its user; nil otherwise. The name is the sender's: one
--- that no incident can have (as `INC-1:users`) would be the key of something else.
-local function incident_of(command)
-  if not string.find(command, '"incident_id"', 1, true) then
+-- The incident that an entry or a dead letter is part of, with its state; nil where there is none, or only a later
+-- one of the same id: an incident that was forgotten and opened again has another `life`. What a command itself
+-- says of an incident is the sender's word and counts for nothing.
+local function incident_of(record)
+  local known = redis.call('HMGET', record, 'incident', 'life')
+  if not known[1] or known[1] == '' then
     return nil
   end
-  local fields = cjson.decode(command)
-  local id = fields.incident_id
-  local may_be = type(id) == 'string' and string.find(id, '^%w[%w._-]*$')
-  if may_be and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 then
-    return id, fields.username
-  end
-  return nil
+  local incident = redis.call('HMGET', PREFIX .. 'incident:' .. known[1], 'life', 'state')
+  return incident[1] and incident[1] == known[2] and {id = known[1], life = known[2], state = incident[2]} or nil
 end
 
 -- What a verification found, or is finding, is forgotten.
@@ -69,44 +66,26 @@ local function end_if_done(id, now)
   end
 end
 
--- A new entry becomes part of its incident. `role`: 'member' counts as one of its devices; 'again' is one that
--- counted before; 'repair' (see late.lua) keeps the incident open and counts as nothing.
-local function join_incident(entry, key, command, role)
-  local id, username = incident_of(command)
-  if not id then
-    return
-  end
-  local incident = PREFIX .. 'incident:' .. id
-  redis.call('HSET', entry, 'incident', id)
-  redis.call('HINCRBY', incident, 'open', 1)
-  if role == 'member' then
-    redis.call('HINCRBY', incident, 'devices', 1)
-    redis.call('RPUSH', incident .. ':devices', key)
-    local outcome = redis.call('HGET', incident .. ':outcomes', username)
-    outcome = outcome and cjson.decode(outcome)
-    if outcome and outcome.outcome == 'given' then
-      outcome.devices = (outcome.devices or 0) + 1
-      redis.call('HSET', incident .. ':outcomes', username, cjson.encode(outcome))
-    end
-  elseif role == 'repair' then
-    redis.call('HSET', entry, 'repair', 1)
-  end
+-- A new entry becomes part of an incident and keeps it open. It counts as one of its devices only in members.lua.
+local function join_incident(entry, id, life)
+  redis.call('HSET', entry, 'incident', id, 'life', life)
+  redis.call('HINCRBY', PREFIX .. 'incident:' .. id, 'open', 1)
   keep_open(id)
 end
 
--- An entry of an incident has its outcome.
+-- An entry of an incident has its outcome; a repair (see late.lua) counts as nothing.
 local function tell_incident(entry, outcome, now)
-  local known = redis.call('HMGET', entry, 'incident', 'repair')
-  local incident = known[1] and PREFIX .. 'incident:' .. known[1]
-  if not incident or redis.call('EXISTS', incident) == 0 then
+  local incident = incident_of(entry)
+  if not incident then
     return
   end
-  redis.call('HINCRBY', incident, 'open', -1)
-  if not known[2] then
-    redis.call('HINCRBY', incident, outcome, 1)
-    redis.call('HINCRBY', incident .. ':timeline', math.floor(now / TIMELINE_BUCKET) * TIMELINE_BUCKET / 1000, 1)
+  local counters = PREFIX .. 'incident:' .. incident.id
+  redis.call('HINCRBY', counters, 'open', -1)
+  if redis.call('HEXISTS', entry, 'repair') == 0 then
+    redis.call('HINCRBY', counters, outcome, 1)
+    redis.call('HINCRBY', counters .. ':timeline', math.floor(now / TIMELINE_BUCKET) * TIMELINE_BUCKET / 1000, 1)
   end
-  end_if_done(known[1], now)
+  end_if_done(incident.id, now)
 end
 
 -- The requests of its Region are paused: until then the listings of other incidents come first.

@@ -13,7 +13,8 @@ for i = 6, #ARGV, 3 do
   local entry, device_key, listed = PREFIX .. 'command:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local as_ordered = listed == ordered
   local finding = nil
-  if redis.call('HGET', entry, 'incident') == id then
+  local member_of = incident_of(entry)
+  if member_of and member_of.id == id then
     if redis.call('HGET', entry, 'verified_run') ~= run then
       redis.call('HSET', entry, 'verified_run', run, 'verified_as', listed)
       -- Evidence again: it outlives the verification, as the incident does.

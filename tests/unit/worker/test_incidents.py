@@ -42,16 +42,6 @@ def settings(redis_url: str) -> Settings:
     )
 
 
-@pytest.fixture
-def incidents(settings: Settings) -> Incidents:
-    return Incidents(settings)
-
-
-@pytest.fixture
-def crew(worker: Worker, settings: Settings) -> Crew:
-    return Crew(worker, settings.broker_url)
-
-
 def verify(incidents: Incidents, crew: Crew) -> Verification:
     """What a verification of INC-1 finds."""
     incidents.verify("INC-1")
@@ -678,21 +668,6 @@ class TestCounters:
         for name in data.draw(st.lists(names, min_size=5, max_size=25)):
             step(name)
             assert counters(incidents.progress("INC-1")) == recount(worker.ledger, "INC-1")
-
-    def test_commands_that_name_the_incident_count_in(
-        self, incidents: Incidents, crew: Crew, cognito: LocalCognito, producer: Producer
-    ) -> None:
-        pool = make_users(cognito, {"ada": 1, "grace": 1})
-        key = next(key for username, key, _ in cognito.devices(pool) if username == "grace")
-        open_incident(incidents, pool, "ada")
-        fields = {"user_pool_id": pool, "username": "grace", "device_key": key, "status": "not_remembered"}
-        command_id = producer.enqueue(incident_id="INC-1", lane=Lane.BULK, **fields)
-        crew.finish()
-        progress = incidents.progress("INC-1")
-        assert (progress.devices, progress.succeeded) == (2, 2)
-        record = producer.lookup(command_id)
-        assert record is not None
-        assert record.state is State.SUCCEEDED
 
     @pytest.mark.parametrize("part", ["devices", "users", "outcomes", "timeline"])
     def test_a_name_that_only_looks_like_an_incident_is_only_a_note(
