@@ -146,7 +146,7 @@ class DeadLetters:
 
     def purge(self, *, older_than: timedelta = timedelta(0)) -> int:
         """Remove those that became dead letters at least `older_than` ago, for good; says how many."""
-        return purge(self._ledger, older_than)
+        return _purge(self._ledger, older_than, "dead")
 
     def _ids(self) -> Iterator[str]:
         # By time and not by rank: ranks shift while the caller redrives what is listed.
@@ -173,11 +173,15 @@ class DeadLetters:
             latest = oldest
 
 
-def purge(ledger: Ledger, older_than: timedelta) -> int:
-    """See `DeadLetters.purge`; the sweeper calls it with the retention."""
+def purge_past_retention(ledger: Ledger) -> int:
+    """Remove those past the retention, for the sweeper; those of an incident stay as long as the incident."""
+    return _purge(ledger, ledger.retention, "dead:aging")
+
+
+def _purge(ledger: Ledger, older_than: timedelta, which: str) -> int:
     removed = 0
     while True:
-        some: int = ledger.scripts.run("purge", [], int(older_than.total_seconds() * 1000), _PAGE)
+        some: int = ledger.scripts.run("purge", [], which, int(older_than.total_seconds() * 1000), _PAGE)
         removed += some
         if some < _PAGE:
             return removed

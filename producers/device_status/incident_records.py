@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from device_status.incident import Progress, incident_key
+from device_status.incident_rules import unknown
 from device_status.incidents import Incidents
 from device_status.ledger import command_key, from_ms
 from device_status.scripts import ledger_errors
@@ -38,7 +39,7 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
     Shapes: see docs/incident-report.md. Usernames are in them: a report is evidence.
 
     Raises:
-        IncidentError: there is no such incident, or no longer.
+        IncidentError: there is no such incident, or no longer, not even at the end of the records.
     """
     progress = incidents.progress(incident_id)
     yield _incident(progress)
@@ -61,6 +62,8 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
             # What became of the incident's own devices stands with them.
             if finding["finding"] != "not_as_ordered":
                 yield {"record": "finding", **{name: _clean(value) for name, value in finding.items()}}
+    if incidents.progress(incident_id).opened_at != progress.opened_at:
+        raise unknown(incident_id)
 
 
 def canonical(record: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from device_status import Incidents, Lane, Progress, parse_command
 from device_status.incident import incident_key
 from device_status.ledger import Ledger
+from device_status_worker.forgetting import forget
 from device_status_worker.handle import Worker, handle
 from device_status_worker.listing import Lister
 from device_status_worker.local import LocalCognito
@@ -42,6 +43,10 @@ class Crew:
         """All of both, and what the ledger says is due, until nothing is left."""
         while self.list() + self.sweep(lane) + self.apply(lane=lane):
             pass
+
+    def forget(self) -> None:
+        """What a round of the sweeper does about what is past its time."""
+        forget(self.worker.ledger)
 
     def sweep(self, lane: Lane = Lane.BULK) -> int:
         """Publish again what is due."""

@@ -279,6 +279,7 @@ class Held:
         seconds, microseconds = dump.pop("now")
         self.now = int(seconds) * 1000 + int(microseconds) // 1000
         self.dead = set(dump.pop(f"{PREFIX}dead", []))
+        self.aging = set(dump.pop(f"{PREFIX}dead:aging", []))
         counts = dump.pop(f"{PREFIX}dead:by-error", [])
         self.counts = dict(zip(counts[::2], counts[1::2], strict=True))
         self.entries: dict[str, dict[str, str]] = {}
@@ -495,7 +496,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        assert self.ledger.scripts.run("purge", [], 0, 500) == len(self.model.dead)
+        assert self.ledger.scripts.run("purge", [], "dead", 0, 500) == len(self.model.dead)
         self.model.dead.clear()
 
     @invariant()
@@ -548,7 +549,7 @@ class LedgerMachine(RuleBasedStateMachine):
         codes = [fields["error_code"] for fields in held.letters.values()]
         assert sorted(codes) == sorted(self.model.dead.values())
         assert {key for key in self.model.dead if isinstance(key, str)} <= held.letters.keys()
-        assert held.dead == held.letters.keys()
+        assert held.dead == held.aging == held.letters.keys()
         assert held.counts == {code: str(codes.count(code)) for code in codes}
 
 

@@ -58,6 +58,6 @@ else
     }))
   end
   end_verification_if_done(id, now)
-  keep_for_retention(id)
+  keep_for_retention(id, now)
 end
 return 'settled'

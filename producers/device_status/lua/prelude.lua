@@ -6,8 +6,11 @@
 local function exhume(id)
   local letter = PREFIX .. 'dead-letter:' .. id
   local error_code = redis.call('HGET', letter, 'error_code')
+  local incident = incident_of(letter)
+  if incident then redis.call('SREM', PREFIX .. 'incident:' .. incident.id .. ':letters', id) end
   redis.call('DEL', letter)
   redis.call('ZREM', PREFIX .. 'dead', id)
+  redis.call('ZREM', PREFIX .. 'dead:aging', id)
   if error_code and redis.call('HINCRBY', PREFIX .. 'dead:by-error', error_code, -1) <= 0 then
     redis.call('HDEL', PREFIX .. 'dead:by-error', error_code)
   end
@@ -15,7 +18,8 @@ end
 
 -- Put a dead letter on record, once: the same id again changes nothing, unless it is of an earlier life of the
 -- incident. `fields` as HSET takes them, `incident` as incident_of returns it.
--- It carries no expiry: purge.lua removes it and its count together.
+-- It carries no expiry: purge.lua removes it and its count together once it is past the retention; that of an incident
+-- stays as long as the incident (forgotten.lua).
 local function bury(id, error_code, now, fields, incident)
   local letter = PREFIX .. 'dead-letter:' .. id
   local life = incident and incident.life or ''
@@ -28,6 +32,11 @@ local function bury(id, error_code, now, fields, incident)
   redis.call('HSET', letter, 'id', id, 'error_code', error_code, 'last_at', now, 'life', life,
     'incident', incident and incident.id or '', unpack(fields))
   redis.call('ZADD', PREFIX .. 'dead', now, id)
+  if incident then
+    redis.call('SADD', PREFIX .. 'incident:' .. incident.id .. ':letters', id)
+  else
+    redis.call('ZADD', PREFIX .. 'dead:aging', now, id)
+  end
   redis.call('HINCRBY', PREFIX .. 'dead:by-error', error_code, 1)
 end
 
@@ -54,9 +63,11 @@ local function finish(entry, key, outcome, now, retention)
   if outcome ~= 'dead_lettered' then
     redis.call('HDEL', entry, 'error_code', 'error_message')  -- Of attempts that failed before.
   end
-  redis.call('PEXPIRE', entry, retention)
+  local incident = incident_of(entry)
+  -- What an incident ordered is its evidence and stays as long as the incident: forgotten.lua takes it away.
+  if not incident or redis.call('HEXISTS', entry, 'repair') == 1 then redis.call('PEXPIRE', entry, retention) end
   close(entry, key)
-  tell_incident(entry, outcome, now)
+  if incident then tell_incident(entry, incident.id, outcome, now) end
 end
 
 -- The outcome `dead_lettered`, with its dead letter.

@@ -2,8 +2,8 @@
 -- in the script that moves the command, so they can't drift.
 -- Times are milliseconds since 1970 on this server's clock.
 local PREFIX = 'device-status:'
-local INCIDENT_PARTS = {'', ':devices', ':users', ':working', ':outcomes', ':timeline', ':verify', ':verifying',
-  ':verification', ':findings', ':new', ':unverified'}
+local INCIDENT_PARTS = {'', ':devices', ':letters', ':users', ':working', ':outcomes', ':timeline', ':verify',
+  ':verifying', ':verification', ':findings', ':new', ':unverified'}
 local TIMELINE_BUCKET = 10000  -- Milliseconds.
 local PLAN_LIFE = 86400  -- Seconds.
 
@@ -31,21 +31,21 @@ local function forget_verification(id)
     incident .. ':verifying', incident .. ':unverified')
 end
 
--- There is work (again), so the incident has not ended, nothing of it expires, and how it was verified says
--- nothing any more.
+-- There is work (again), so the incident has not ended and is not forgotten, and how it was verified says nothing any
+-- more.
 local function keep_open(id)
   if redis.call('HDEL', PREFIX .. 'incident:' .. id, 'ended_at') == 1 then
-    for _, part in ipairs(INCIDENT_PARTS) do redis.call('PERSIST', PREFIX .. 'incident:' .. id .. part) end
+    redis.call('ZREM', PREFIX .. 'incidents:ended', id)
     forget_verification(id)
   end
 end
 
--- It has ended, and from now on stays for the retention. Parts that are new have no expiry before this.
-local function keep_for_retention(id)
-  local incident = PREFIX .. 'incident:' .. id
-  local known = redis.call('HMGET', incident, 'ended_at', 'retention')
-  if known[1] then
-    for _, part in ipairs(INCIDENT_PARTS) do redis.call('PEXPIRE', incident .. part, known[2]) end
+-- It has ended, and from now on stays for the retention, with all that its report tells: nothing of it has an expiry of
+-- its own, forget.lua takes it away as a whole. A plan (expire_plan) is not evidence.
+local function keep_for_retention(id, now)
+  local known = redis.call('HMGET', PREFIX .. 'incident:' .. id, 'ended_at', 'retention', 'counts_only')
+  if known[1] and not known[3] then
+    redis.call('ZADD', PREFIX .. 'incidents:ended', now + known[2], id)
   end
 end
 
@@ -57,7 +57,7 @@ local function end_if_done(id, now)
     return
   end
   redis.call('HSET', incident, 'ended_at', now)
-  keep_for_retention(id)
+  keep_for_retention(id, now)
   if not known[5] then
     redis.call('HINCRBY', incident, 'times_ended', 1)
     redis.call('ZADD', PREFIX .. 'webhooks', now, id)
@@ -74,18 +74,14 @@ local function join_incident(entry, id, life)
 end
 
 -- An entry of an incident has its outcome; a repair (see late.lua) counts as nothing.
-local function tell_incident(entry, outcome, now)
-  local incident = incident_of(entry)
-  if not incident then
-    return
-  end
-  local counters = PREFIX .. 'incident:' .. incident.id
-  redis.call('HINCRBY', counters, 'open', -1)
+local function tell_incident(entry, id, outcome, now)
+  local incident = PREFIX .. 'incident:' .. id
+  redis.call('HINCRBY', incident, 'open', -1)
   if redis.call('HEXISTS', entry, 'repair') == 0 then
-    redis.call('HINCRBY', counters, outcome, 1)
-    redis.call('HINCRBY', counters .. ':timeline', math.floor(now / TIMELINE_BUCKET) * TIMELINE_BUCKET / 1000, 1)
+    redis.call('HINCRBY', incident, outcome, 1)
+    redis.call('HINCRBY', incident .. ':timeline', math.floor(now / TIMELINE_BUCKET) * TIMELINE_BUCKET / 1000, 1)
   end
-  end_if_done(incident.id, now)
+  end_if_done(id, now)
 end
 
 -- The requests of its Region are paused: until then the listings of other incidents come first.

@@ -14,5 +14,5 @@ local run = known[3] .. '.' .. redis.call('HINCRBY', incident, 'verification_run
 forget_verification(ARGV[1])
 redis.call('HSET', incident .. ':verification', 'run', run, 'started_at', now_ms(), 'sealed', 0, 'users', 0,
   'users_open', 0, 'users_failed', 0, 'seen', 0, 'as_ordered', 0, 'not_as_ordered', 0, 'new', 0, 'new_not_as_ordered', 0)
-keep_for_retention(ARGV[1])
+keep_for_retention(ARGV[1], now_ms())
 return {'started', run}
