@@ -261,6 +261,7 @@ class Ledger:
             *error,
             request_id,
             int(unanswered * LATE * 1000),
+            command.user_pool_id,
         )
         return answer
 

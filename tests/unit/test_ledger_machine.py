@@ -664,6 +664,9 @@ class TestOrderOfOneDevice:
         # after their own issue.
         newer = make_command(issued_at=datetime.now(UTC) + timedelta(minutes=4))
         ledger.succeed(claim(newer), "r")
+        assert ledger.redis.pttl(device_key(newer)) == -1
+        let_time_pass(ledger.redis, 300)
+        ledger.scripts.run("release_fences", [], 10, ledger.retention_ms)
         left = ledger.redis.pttl(device_key(newer)) / 1000
         assert left > (ledger.retention + timedelta(minutes=5)).total_seconds()
 
@@ -991,6 +994,26 @@ class TestLateRequests:
         newer = expire(ledger, newer)
         let_time_pass(ledger.redis, LATE + 1)
         assert ledger.succeed(claim(newer), "r") == Done(State.SUCCEEDED)
+
+    def test_nor_is_it_too_old_before_it_was_applied_once_more(self, ledger: Ledger, claim: ClaimOne) -> None:
+        older, newer = self.commands()
+        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, unanswered=True)
+        newer = newer.model_copy(update={"issued_at": newer.issued_at - timedelta(seconds=10)})
+        assert isinstance(ledger.succeed(claim(newer), "r"), Waiting)
+        let_time_pass(ledger.redis, LATE + 1)
+        ledger.retention_ms = 5_000
+        assert ledger.succeed(claim(newer), "r") == Done(State.SUCCEEDED)
+
+    def test_nor_is_a_repair(self, ledger: Ledger, claim: ClaimOne) -> None:
+        older, newer = self.commands()
+        late = claim(older)
+        let_time_pass(ledger.redis, LEASE + 1)
+        newer = newer.model_copy(update={"issued_at": newer.issued_at - timedelta(seconds=10)})
+        ledger.succeed(claim(newer), "r")
+        made = ledger.repair(late)
+        assert made is not None
+        ledger.retention_ms = 5_000
+        claim(DeviceStatusCommand.model_validate_json(made.command))
 
     def test_a_lost_claims_request_makes_the_newest_be_applied_once_more(
         self, ledger: Ledger, claim: ClaimOne

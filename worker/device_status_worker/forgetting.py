@@ -13,9 +13,10 @@ STEPS: Final = 20
 
 
 def forget(ledger: Ledger) -> None:
-    """Forget incidents that are past the retention, and go on taking away what they left."""
+    """Forget incidents past the retention, and take away what they left and what was kept for them."""
     _some(ledger, "forget")
     _some(ledger, "forgotten", PORTION)
+    _some(ledger, "release_fences", PORTION, ledger.retention_ms)
 
 
 def _some(ledger: Ledger, script: str, *arguments: int) -> None:

@@ -11,7 +11,7 @@ if redis.call('EXISTS', incident .. ':verify') == 1 then
   keep_for_retention(id, now)  -- It is being verified, however long that takes.
   return 1
 end
-local life = redis.call('HGET', incident, 'life')
+local life, pool = unpack(redis.call('HMGET', incident, 'life', 'user_pool_id'))
 for _, part in ipairs({':devices', ':letters'}) do
   if redis.call('EXISTS', incident .. part) == 1 then
     redis.call('RENAME', incident .. part, PREFIX .. 'forgotten:' .. life .. part)
@@ -22,4 +22,6 @@ for _, set in ipairs({'incidents', 'incidents:active', 'incidents:ended', 'webho
   redis.call('ZREM', PREFIX .. set, id)
 end
 redis.call('RPUSH', PREFIX .. 'incidents:forgotten', life)
+redis.call('ZREM', PREFIX .. 'incidents:of:' .. pool, id)
+redis.call('ZADD', PREFIX .. 'fences:due', now, pool)
 return 1

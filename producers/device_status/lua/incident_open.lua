@@ -25,6 +25,7 @@ if not known[1] then
     redis.call('EXPIRE', incident, PLAN_LIFE)
   else
     redis.call('ZADD', PREFIX .. 'incidents', now, id)
+    redis.call('ZADD', PREFIX .. 'incidents:of:' .. pool, now, id)
   end
 elseif known[1] ~= pool then
   return {'differs', 'user_pool_id', known[1]}

@@ -126,14 +126,33 @@ local function enter_again(entry, key, now)
   return known[1]
 end
 
--- Let the device's fence rise to this order.
-local function raise_fence(device, order, key, retention)
+-- Let the device's fence rise to this order, and stay for longer than any older command is accepted: clocks that run
+-- ahead included, and the commands of older incidents of its pool, which are accepted for as long as these are kept.
+-- A fence that one of them needs has no expiry; release_fences.lua gives it one when they are forgotten.
+local function raise_fence(device, order, key, retention, pool, now)
   local fence = redis.call('HGET', device, 'applied_at')
   if not fence or tonumber(order) > tonumber(fence) then
     redis.call('HSET', device, 'applied_at', order, 'applied_key', key)
+    fence = order
   end
-  -- Longer than any older command is still accepted, clocks that run ahead included.
-  redis.call('PEXPIRE', device, retention + 600000)
+  local issued_at = math.floor(tonumber(fence) / 2000)  -- See `order` in command.py.
+  local oldest = redis.call('ZRANGE', PREFIX .. 'incidents:of:' .. pool, 0, 0, 'WITHSCORES')[2]
+  -- An incident may still be opened that is older than a command issued ahead of the clock.
+  if issued_at >= now or oldest and tonumber(fence) > 2000 * oldest + 1 then
+    redis.call('PERSIST', device)
+    redis.call('ZADD', PREFIX .. 'fences:' .. pool, issued_at, device)
+    if not oldest then redis.call('ZADD', PREFIX .. 'fences:due', 'LT', issued_at, pool) end
+  else
+    redis.call('PEXPIRE', device, retention + FENCE_EXTRA)
+  end
+end
+
+-- The device's record is needed for so long; a fence that stays for an incident has no expiry, and keeps none.
+local function keep_device(device, milliseconds)
+  local left = redis.call('PTTL', device)
+  if left < milliseconds and (left ~= -1 or redis.call('HEXISTS', device, 'applied_at') == 0) then
+    redis.call('PEXPIRE', device, milliseconds)
+  end
 end
 
 -- Until then a request of the command with this order may still take effect, after those that follow it.
@@ -143,7 +162,7 @@ local function suspect(device, order, now, milliseconds)
   local orders = live and known[2] ~= order and 'several' or order
   local deadline = math.max(now + milliseconds, live and tonumber(known[1]) or 0)
   redis.call('HSET', device, 'suspect_until', deadline, 'suspect_order', orders)
-  if redis.call('PTTL', device) < deadline - now then redis.call('PEXPIRE', device, deadline - now) end
+  keep_device(device, deadline - now)
 end
 
 -- Let look-ups by command id find what stands under another name. A command is refused once it is

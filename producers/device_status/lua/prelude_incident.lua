@@ -6,6 +6,7 @@ local INCIDENT_PARTS = {'', ':devices', ':letters', ':users', ':working', ':outc
   ':verifying', ':verification', ':findings', ':new', ':unverified'}
 local TIMELINE_BUCKET = 10000  -- Milliseconds.
 local PLAN_LIFE = 86400  -- Seconds.
+local FENCE_EXTRA = 600000  -- Milliseconds that a fence outlives the retention: clocks may run ahead by half of it.
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -22,6 +23,13 @@ local function incident_of(record)
   end
   local incident = redis.call('HMGET', PREFIX .. 'incident:' .. known[1], 'life', 'state')
   return incident[1] and incident[1] == known[2] and {id = known[1], life = known[2], state = incident[2]} or nil
+end
+
+-- The age of what was tried first at `first`, in milliseconds: while its incident was paused it could not be tried, so
+-- it counts from when the incident was resumed.
+local function age_since(first, id, now)
+  local resumed_at = id and redis.call('HGET', PREFIX .. 'incident:' .. id, 'resumed_at')
+  return now - math.max(first, tonumber(resumed_at or 0))
 end
 
 -- What a verification found, or is finding, is forgotten.
