@@ -19,6 +19,7 @@ from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
 from device_status_worker.handle import Worker
+from device_status_worker.listing_headway import ENDLESS, Headway
 from device_status_worker.listing_requests import LEASE, GivenUp, TryAgain, request_page
 from device_status_worker.retries import soon
 
@@ -82,14 +83,14 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
     """
     target = worker.settings.target(listing.user_pool_id)
     gate = worker.gates.read(target)
-    token, found = "", 0
+    token, headway = "", Headway()
     while True:
         request = _request(listing, target, token, ends_at, worker)
         match request_page(request, gate, listing.lane, ends_at, listing, worker.settings):
             case Page() as page:
                 pass
             case GivenUp() as given_up:
-                _give_up(listing, given_up, worker)
+                _give_up(listing, given_up, headway, worker)
                 return
             case TryAgain(due_in, code, is_attempt):
                 logger.info("incident %s: a user is listed again after %s", listing.incident_id, code)
@@ -101,15 +102,23 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
             logger.error("incident %s: %s", listing.incident_id, error)  # noqa: TRY400
             _settle(listing, worker, "retry", due_in=soon())
             return
-        found, token = found + len(page.items), page.token
+        if why := headway.stops_at(page):
+            _give_up(listing, GivenUp(ENDLESS, why, page.request_id), headway, worker)
+            return
+        found, token = len(headway.devices), page.token
         if not token:
             outcome = "verified" if listing.is_verification else "expanded" if found else "no_devices"
             _settle(listing, worker, outcome, devices=found, request_id=page.request_id)
             logger.info("incident %s: a user is %s, %d devices", listing.incident_id, outcome, found)
             return
         ends_at = time.monotonic() + LEASE
-        if _settle(listing, worker, "renew") == "lost":
-            return
+        match _settle(listing, worker, "renew"):
+            case "lost":
+                return
+            case "paused" | "cancelled" if not listing.is_verification:
+                # Handed back: it is listed again when the incident is resumed, or ends as cancelled.
+                _settle(listing, worker, "retry")
+                return
 
 
 def remembered_status(device: Any) -> str:
@@ -160,15 +169,22 @@ def _compare(listing: Listing, page: Page, worker: Worker) -> None:
     )
 
 
-def _give_up(listing: Listing, why: GivenUp, worker: Worker) -> None:
+def _give_up(listing: Listing, why: GivenUp, headway: Headway, worker: Worker) -> None:
     if listing.is_verification and why.code in _NO_SUCH_USER:
         # Gone, and all devices with him; unless he was never listed (a misspelt name, a wrong pool).
         _settle(listing, worker, "gone", error=(why.code, why.message), request_id=why.request_id)
         return
     logger.warning("incident %s: a user can't be listed: %s", listing.incident_id, why.code)
     outcome = "failed" if listing.is_verification else "dead_lettered"
-    error = why.code, why.message
-    _settle(listing, worker, outcome, attempt=True, error=error, request_id=why.request_id)
+    _settle(
+        listing,
+        worker,
+        outcome,
+        devices=len(headway.devices),
+        attempt=True,
+        error=(why.code, why.message),
+        request_id=why.request_id,
+    )
 
 
 def _settle(

@@ -3,7 +3,7 @@
 -- Times are milliseconds since 1970 on this server's clock.
 local PREFIX = 'device-status:'
 local INCIDENT_PARTS = {'', ':devices', ':letters', ':users', ':working', ':outcomes', ':timeline', ':verify',
-  ':verifying', ':verification', ':findings', ':new', ':unverified'}
+  ':verifying', ':verification', ':findings', ':new', ':unverified', ':pass'}
 local TIMELINE_BUCKET = 10000  -- Milliseconds.
 local PLAN_LIFE = 86400  -- Seconds.
 local FENCE_EXTRA = 600000  -- Milliseconds that a fence outlives the retention: clocks may run ahead by half of it.
