@@ -32,7 +32,7 @@ SCHEMA_VERSION: Final = 1
 RESERVED_PREFIXES: Final = ("incident:", "repair:")
 """Of the ids that incidents and repairs give their commands (lua/prelude.lua refuses them to all others)."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339: Final = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$"
 _RFC_3339_PATTERN: Final = re.compile(_RFC_3339, re.ASCII)
 
@@ -234,7 +234,7 @@ def device_hash(user_pool_id: str, username: str, device_key: str) -> str:
 
 def microseconds(instant: datetime) -> int:
     """Whole microseconds since 1970; exact, unlike `timestamp()`."""
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    return (instant - EPOCH) // timedelta(microseconds=1)
 
 
 def _explain_one(problem: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from device_status.command import DeviceStatusCommand, Lane, microseconds
+from device_status.command import EPOCH, DeviceStatusCommand, Lane, microseconds
 from device_status.errors import DeviceStatusError
 from device_status.outcomes import (
     Busy,
@@ -218,6 +218,11 @@ class Ledger:
             case ["repair", lane, command]:
                 return Repair(command, Lane(lane))
         return None
+
+    def first_received(self, what: str) -> datetime:
+        """When this was received first, on the server's clock; the same for twice the retention."""
+        answer = self.scripts.run("received", [f"{PREFIX}received:{what}"], self.retention_ms)
+        return EPOCH + timedelta(microseconds=int(answer))
 
     def lookup(self, command_id: str) -> Record | None:
         """What is known of a command; None where nothing is, or no longer (see the retention)."""
