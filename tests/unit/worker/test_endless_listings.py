@@ -55,17 +55,23 @@ def tokens(kind: str) -> Callable[[int], str]:
 
 class TestDevices:
     @pytest.mark.parametrize(
-        "kind",
+        ("kind", "requests"),
         [
-            "the same token",
-            "a circle of two",
-            "a circle of seven",
-            "new tokens, empty",
-            "new tokens, repeated",
+            ("the same token", 2),
+            ("a circle of two", 3),
+            ("a circle of seven", 8),
+            ("new tokens, empty", 11),
+            ("new tokens, repeated", 12),
         ],
     )
     def test_a_listing_that_does_not_end_is_a_dead_letter(
-        self, kind: str, incidents: Incidents, crew: Crew, cognito: LocalCognito, settings: Settings
+        self,
+        kind: str,
+        requests: int,
+        incidents: Incidents,
+        crew: Crew,
+        cognito: LocalCognito,
+        settings: Settings,
     ) -> None:
         pool = make_users(cognito, {"ada": 2, "grace": 1})
         keys = [key for username, key, _ in cognito.devices(pool) if username == "ada"]
@@ -78,7 +84,7 @@ class TestDevices:
         answer_with(cognito, "AdminListDevices", answers)
         open_incident(incidents, pool, "ada")
         crew.finish()
-        assert asked(cognito, "AdminListDevices") <= 12
+        assert asked(cognito, "AdminListDevices") == requests
         progress = incidents.progress("INC-1")
         assert (progress.is_over, progress.all_succeeded, progress.users_dead_lettered) == (True, False, 1)
         assert counters(progress) == recount(crew.worker.ledger, "INC-1")
@@ -137,18 +143,24 @@ class TestDevices:
 
 class TestUsersOfAPool:
     @pytest.mark.parametrize(
-        "kind",
+        ("kind", "requests"),
         [
-            "the same token",
-            "a circle of two",
-            "a circle of seven",
-            "new tokens, empty",
-            "new tokens, repeated",
+            ("the same token", 2),
+            ("a circle of two", 3),
+            ("a circle of seven", 12),
+            ("new tokens, empty", 11),
+            ("new tokens, repeated", 12),
         ],
     )
     @pytest.mark.parametrize("opened_before", [False, True])
     def test_a_listing_that_does_not_end_is_an_error_of_the_input(
-        self, kind: str, opened_before: bool, incidents: Incidents, crew: Crew, cognito: LocalCognito
+        self,
+        kind: str,
+        requests: int,
+        opened_before: bool,
+        incidents: Incidents,
+        crew: Crew,
+        cognito: LocalCognito,
     ) -> None:
         pool = make_users(cognito, {f"user-{number}": 1 for number in range(70)})
         if opened_before:
@@ -165,7 +177,7 @@ class TestUsersOfAPool:
         answer_with(cognito, "ListUsers", answers)
         incidents.open("INC-1", user_pool_id=pool, all_users=True)
         crew.finish()
-        assert asked(cognito, "ListUsers") - before <= 22
+        assert asked(cognito, "ListUsers") - before == requests
         progress = incidents.progress("INC-1")
         assert (progress.is_over, progress.all_succeeded) == (True, False)
         assert progress.input_error == "EndlessListing"
@@ -210,11 +222,14 @@ class Steering(Cognito):
     def __init__(self, calls: Cognito, meanwhile: Callable[[], object]) -> None:
         self._calls = calls
         self._meanwhile = meanwhile
+        self._is_before = True
 
     def list_devices(
         self, target: Target, user_pool_id: str, username: str, token: str, ends_at: float, slot: Slot
     ) -> Page | Failure | NotSent:
-        if token:
+        if token and self._is_before:
+            # Once: a request that was late for its slot is made again.
+            self._is_before = False
             self._meanwhile()
         return self._calls.list_devices(target, user_pool_id, username, token, ends_at, slot)
 

@@ -125,16 +125,34 @@ class TestSquatters:
             ledger.redis.delete(command_key("squatter"), f"{PREFIX}device:{squatter.device_hash}")
             ledger.enter([squatter], Lane.BULK)
         ledger.redis.rename(command_key("squatter"), command_key(name))
-        for lane_set in ("open", "queued"):
-            score = ledger.redis.zscore(f"{PREFIX}{lane_set}:bulk", "squatter")
-            ledger.redis.zrem(f"{PREFIX}{lane_set}:bulk", "squatter")
+        if state == "dead_lettered":
+            ledger.redis.rename(f"{PREFIX}dead-letter:squatter", f"{PREFIX}dead-letter:{name}")
+        for place in ("open:bulk", "queued:bulk", "dead", "dead:aging"):
+            score = ledger.redis.zscore(f"{PREFIX}{place}", "squatter")
+            ledger.redis.zrem(f"{PREFIX}{place}", "squatter")
             if score is not None:
-                ledger.redis.zadd(f"{PREFIX}{lane_set}:bulk", {name: score})
+                ledger.redis.zadd(f"{PREFIX}{place}", {name: score})
 
         open_incident(incidents, pool, "ada")
         crew.list()
         progress = incidents.progress("INC-1")
         assert (progress.devices, progress.open) == (2, 2)
+        # Nothing of the other is left, neither in the entry nor beside it.
+        entry = ledger.redis.hgetall(command_key(name))
+        fresh = {
+            "command_id",
+            "fingerprint",
+            "command",
+            "lane",
+            "state",
+            "attempts",
+            "entered_at",
+            "queued_at",
+        }
+        assert entry.keys() == {*fresh, "incident", "life"}
+        assert (entry["state"], entry["attempts"]) == ("queued", "0")
+        assert DeadLetters(settings).count_by_error() == {}
+        assert ledger.redis.zscore(f"{PREFIX}open:bulk", name) is None
         if state == "claimed":
             squatting = Claimed(make_command(**fields, command_id=name), claim.owner, 0, 0.0, claim.ends_at)
             assert ledger.succeed(squatting, "r") == Lost()
