@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from device_status.clean import printable
 from device_status.incident import Progress, incident_key
+from device_status.incident_rules import unknown
 from device_status.incidents import Incidents
 from device_status.ledger import command_key, from_ms
 from device_status.scripts import ledger_errors
@@ -37,7 +38,7 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
     Shapes: see docs/incident-report.md. Usernames are in them: a report is evidence.
 
     Raises:
-        IncidentError: there is no such incident, or no longer.
+        IncidentError: there is no such incident, or no longer, not even at the end of the records.
     """
     progress = incidents.progress(incident_id)
     yield _incident(progress)
@@ -65,6 +66,8 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
                     for name, value in finding.items()
                 }
                 yield {"record": "finding", **fields}
+    if incidents.progress(incident_id).opened_at != progress.opened_at:
+        raise unknown(incident_id)
 
 
 def canonical(record: Mapping[str, Any]) -> str:

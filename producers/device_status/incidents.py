@@ -18,7 +18,7 @@ from device_status.incident import (
 )
 from device_status.incident_rules import check_id, check_pool, check_user, may_be_id, unknown
 from device_status.ledger import PREFIX, Ledger, from_ms, gate_key
-from device_status.producer import enter_and_publish_or_tell
+from device_status.producer import Life, enter_and_publish_or_tell
 from device_status.publisher import Publisher
 from device_status.scripts import ledger_errors
 from device_status.settings import Settings, load_settings
@@ -217,7 +217,12 @@ class Incidents:
                 for name, key in page
             ]
             self._add(incident_id, sorted({name for name, _ in page}), given=True)
-            results = enter_and_publish_or_tell(self.ledger, self._publisher, commands, Lane(known["lane"]))
+            life, lane = Life(incident_id, known["life"]), Lane(known["lane"])
+            results = enter_and_publish_or_tell(
+                self.ledger, self._publisher, commands, lane, members_of=life
+            )
+            if not results:
+                raise unknown(incident_id)
             if on_added:
                 on_added(results.count(None), len(results) - results.count(None))
 

@@ -76,6 +76,11 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """Its id or key is of the form that only incidents and repairs use; it is a dead letter now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """The command is in `retry_wait`: the sweeper publishes it again when it is due."""
 
@@ -98,8 +103,10 @@ class Repair:
     lane: Lane
 
 
-ClaimResult = Claimed | Done | Busy | DeviceBusy | Held | Conflict
-Handled = Done | Busy | DeviceBusy | Held | Conflict | Waiting | Lost
+ClaimResult = Claimed | Done | Busy | DeviceBusy | Held | Conflict | Reserved
+Handled = Done | Busy | DeviceBusy | Held | Conflict | Reserved | Waiting | Lost
+Entered = State | Conflict | Reserved | None
+"""What entering a command finds: None where it is new, its state where the same command is known already."""
 
 
 @dataclass(frozen=True, slots=True)

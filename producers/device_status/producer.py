@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from device_status.command import DeviceStatusCommand, Lane, parse_command
+from device_status.command import DeviceStatusCommand, Lane, check_unreserved, parse_command
 from device_status.errors import InvalidCommandError, PublishError
 from device_status.ledger import Ledger, as_json
-from device_status.outcomes import Conflict, Record, State
+from device_status.outcomes import Conflict, Entered, Record, Reserved, State
 from device_status.publisher import (
     MESSAGES_A_BATCH,
     MOST_COMMANDS_A_MESSAGE,
@@ -24,6 +24,15 @@ Command = DeviceStatusCommand | Mapping[str, Any]
 
 COMMANDS_PER_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
 """`enqueue_many` enters and publishes so many at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of an incident: its id may be opened anew once it was forgotten."""
+
+    incident_id: str
+    life: str
+    """As the ledger has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +139,7 @@ class Producer:
                 self._ledger, self._publisher, [command for _, command in good], lane, report
             )
             for (index, _), result in zip(good, results, strict=True):
-                if isinstance(result, Conflict):
+                if isinstance(result, Conflict | Reserved):
                     refuse(Refusal(index, "idempotency_key: belongs to a command with other content"))
                 else:
                     report.accepted += 1
@@ -167,14 +176,15 @@ def enter_and_publish_or_tell(
     commands: Sequence[DeviceStatusCommand],
     lane: Lane,
     report: EnqueueReport | None = None,
-) -> list[State | Conflict | None]:
+    members_of: Life | None = None,
+) -> list[Entered]:
     """`enter_and_publish` for callers outside.
 
     Raises:
         PublishError: instead of BrokerUnavailableError; says what to do.
     """
     try:
-        return enter_and_publish(ledger, publisher, commands, lane)
+        return enter_and_publish(ledger, publisher, commands, lane, members_of)
     except BrokerUnavailableError as error:
         raise PublishError(
             f"{error}; the ledger holds the command: repeat the call with the same command "
@@ -185,18 +195,30 @@ def enter_and_publish_or_tell(
 
 
 def enter_and_publish(
-    ledger: Ledger, publisher: Publisher, commands: Sequence[DeviceStatusCommand], lane: Lane
-) -> list[State | Conflict | None]:
+    ledger: Ledger,
+    publisher: Publisher,
+    commands: Sequence[DeviceStatusCommand],
+    lane: Lane,
+    members_of: Life | None = None,
+) -> list[Entered]:
     """Enter commands and publish those that need a message; for each what `Ledger.enter` says.
+
+    Parameters:
+        members_of: the incident that orders the commands; empty is returned where it is gone.
 
     Raises:
         BrokerUnavailableError: they are entered, but some or all were not published.
     """
-    results = ledger.enter(commands, lane) if commands else []
+    if not commands:
+        return []
+    if members_of is None:
+        results = ledger.enter(commands, lane)
+    else:
+        results = ledger.enter_members(members_of.incident_id, members_of.life, commands, lane)
     # What is past `queued` has been received; what is still `queued` may have lost its message.
     waiting = [
         as_json(command)
-        for command, result in zip(commands, results, strict=True)
+        for command, result in zip(commands, results, strict=bool(results))
         if result is None or result is State.QUEUED
     ]
     if waiting:
@@ -222,4 +244,6 @@ def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]
 
 
 def _checked(command: Command) -> DeviceStatusCommand:
-    return command if isinstance(command, DeviceStatusCommand) else parse_command(command)
+    checked = command if isinstance(command, DeviceStatusCommand) else parse_command(command)
+    check_unreserved(checked)
+    return checked

@@ -15,6 +15,11 @@ from device_status.targets import Accounts, Quotas, Target, read_accounts, targe
 from device_status.tls import check_ca_file
 from device_status.urls import BROKER_SCHEMES, LEDGER_SCHEMES, ServerUrl, scheme
 
+SHORTEST_RETENTION = timedelta(hours=1)
+"""Longer by far than anything that may still ask for an outcome or a fence: a claim's lease and a listing's
+(60 s), the broker's visibility timeout (120 s), a request that takes effect late (30 s), clocks that run
+ahead (5 min), producers that repeat a call."""
+
 
 def _seconds_or_iso_8601(value: object) -> object:
     """Environment variables are text, and pydantic takes a bare number of seconds only as a number."""
@@ -67,7 +72,10 @@ class Settings(BaseSettings):
         timedelta(days=7),
         ge=timedelta(seconds=1),
         le=timedelta(days=3650),
-        description="How long outcomes and dead letters are kept: ISO 8601 (P7D) or seconds.",
+        description="How long outcomes and dead letters are kept, at least PT1H: ISO 8601 or seconds.",
+    )
+    allow_short_retention: bool = Field(
+        False, description="For tests: whether the retention may be less than an hour."
     )
     targets: str = Field(
         "",
@@ -93,6 +101,11 @@ class Settings(BaseSettings):
 
     def model_post_init(self, _context: Any) -> None:
         """Check what one field alone can't show."""
+        if self.retention < SHORTEST_RETENTION and not self.allow_short_retention:
+            raise SettingsError(
+                f"DEVICE_STATUS_RETENTION: is {self.retention.total_seconds():g} seconds; the rule is "
+                f"at least {SHORTEST_RETENTION.total_seconds():g}, or what is under way would be forgotten"
+            )
         _check_url("BROKER_URL", self.broker_url, BROKER_SCHEMES)
         if not self.ledger_url and scheme(self.broker_url) not in LEDGER_SCHEMES:
             raise SettingsError(

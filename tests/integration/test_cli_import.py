@@ -180,6 +180,19 @@ def good_json(number: int) -> bytes:
     return as_jsonl([wire_object(device_key=device(number))]).encode()
 
 
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["sent", "checked"])
+def test_reserved_ids_are_refused(options: list[str], environment: dict[str, str]) -> None:
+    commands = [wire_object(command_id="incident:INC-1:0123"), wire_object(idempotency_key="repair:1")]
+    done = run(environment, "import", "-", "--json", *options, given=as_jsonl(commands))
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["accepted"], told["refused"]) == (0, 2)
+    assert [refusal["reason"].split(":")[0] for refusal in told["refusals"]] == [
+        "command_id",
+        "idempotency_key",
+    ]
+
+
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 class TestBadLines:

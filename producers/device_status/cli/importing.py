@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from device_status.cli.files import Format, Record, Tally, UnreadableFileError, open_source, read_records
 from device_status.cli.output import AsJson, Exit, fail, messages, print_json, print_table
-from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
+from device_status.command import DeviceStatusCommand, Lane, Status, check_unreserved, parse_command
 from device_status.errors import InvalidCommandError, LedgerUnavailableError, PublishError
 from device_status.producer import COMMANDS_PER_BATCH, Producer
 
@@ -163,9 +163,12 @@ class _Import:
                 refuse(record.number, record.problem)
                 continue
             try:
-                yield record.number, parse_command(self._complete(record.number, record.fields, began_at))
+                command = parse_command(self._complete(record.number, record.fields, began_at))
+                check_unreserved(command)
             except InvalidCommandError as error:
                 refuse(record.number, str(error))
+                continue
+            yield record.number, command
 
     def _complete(self, number: int, given: Mapping[str, Any], began_at: datetime) -> dict[str, Any]:
         fields = dict(given)
