@@ -997,7 +997,7 @@ class TestLateRequests:
 
     def test_nor_is_it_too_old_before_it_was_applied_once_more(self, ledger: Ledger, claim: ClaimOne) -> None:
         older, newer = self.commands()
-        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, unanswered=True)
+        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, in_doubt=True)
         newer = newer.model_copy(update={"issued_at": newer.issued_at - timedelta(seconds=10)})
         assert isinstance(ledger.succeed(claim(newer), "r"), Waiting)
         let_time_pass(ledger.redis, LATE + 1)

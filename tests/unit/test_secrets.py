@@ -32,7 +32,7 @@ from device_status.ledger import Ledger
 from device_status.outcomes import Repair
 from device_status.publisher import Publisher
 from device_status.scripts import connect
-from device_status.sentinel import SentinelUrl
+from device_status.urls import ServerUrl
 from device_status_worker.cognito import Page
 from device_status_worker.failures import Failure
 from device_status_worker.listing_devices import Listing
@@ -80,7 +80,7 @@ class TestRepr:
                 assert shown_secrets(f"{each!r} {each}") == []
 
     def test_of_sentinels(self) -> None:
-        url = SentinelUrl.parse(f"sentinel://user:{IN_URL}@one:1;sentinel://two:2/0")
+        url = ServerUrl.parse(f"sentinel://user:{IN_URL}@one:1;sentinel://two:2/0")
         assert url.password == PASSWORD
         assert shown_secrets(repr(url)) == []
 
