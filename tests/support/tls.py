@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from support.servers import HOST
+from support.waiting import eventually
 
 Show = Callable[[ssl.SSLContext], None]
 """Makes a server's context show a certificate."""
@@ -80,6 +81,10 @@ class TlsFront:
         self._loop.call_soon_threadsafe(self._accepting.cancel)
         self._thread.join()
         self._listener.close()
+
+    def wait_for_refusal(self) -> None:
+        """Return when a client has broken the handshake off, which the client knows first."""
+        eventually(lambda: self.refusals > 0, "a client refuses the certificate")
 
     @property
     def received(self) -> bytes:
