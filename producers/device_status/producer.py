@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -22,7 +22,8 @@ from device_status.settings import Settings, load_settings
 
 Command = DeviceStatusCommand | Mapping[str, Any]
 
-_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
+COMMANDS_PER_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
+"""`enqueue_many` enters and publishes so many at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ class Producer:
     ) -> EnqueueReport:
         """Enqueue any number of commands, in constant memory.
 
+        An error that `commands` itself raises comes through once all that it gave before is enqueued.
+
         Parameters:
             on_refused: called with each refusal instead of collecting them in the report.
             on_progress: called after each batch with how many commands were looked at so far.
@@ -115,9 +118,8 @@ class Producer:
         """
         lane, report = Lane(lane), EnqueueReport()
         refuse = on_refused or report.refused.append
-        numbered = enumerate(commands)
         seen = 0
-        while batch := list(islice(numbered, _BATCH)):
+        for batch in _batches(commands):
             good: list[tuple[int, DeviceStatusCommand]] = []
             for index, command in batch:
                 try:
@@ -200,6 +202,23 @@ def enter_and_publish(
     if waiting:
         publisher.publish(waiting, lane)
     return results
+
+
+def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]:
+    """Commands with their place; an error of theirs comes after the batch that it cut short."""
+    numbered = enumerate(commands)
+    while True:
+        batch: list[tuple[int, Command]] = []
+        try:
+            for each in islice(numbered, COMMANDS_PER_BATCH):
+                batch.append(each)  # list(…) would lose them with the error
+        except Exception:
+            if batch:
+                yield batch
+            raise
+        if not batch:
+            return
+        yield batch
 
 
 def _checked(command: Command) -> DeviceStatusCommand:
