@@ -55,10 +55,10 @@ def _from_line(lines: Sequence[Line], cells: list[str], header: Header, tally: T
     (line,) = lines
     if line.problem:
         yield Record(line.number, None, line.problem)
-    elif len(cells) == len(header.columns):
-        yield Record(line.number, _fields(header, cells))
     elif line.is_blank:
         tally.blank += 1
+    elif len(cells) == len(header.columns):
+        yield Record(line.number, _fields(header, cells))
     else:
         yield Record(line.number, None, _wrong_count(header, cells))
 

@@ -26,7 +26,6 @@ def open_source(name: str, stack: ExitStack) -> tuple[BinaryIO, int | None]:
         return sys.stdin.buffer, None
     try:
         file = stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
-    except (OSError, ValueError) as error:
-        # A ValueError is a name with a NUL.
-        fail(Exit.USAGE, f"{name}: can't be read: {getattr(error, 'strerror', error)}")
+    except OSError as error:
+        fail(Exit.USAGE, f"{name}: can't be read: {error.strerror}")
     return file, Path(name).stat().st_size if Path(name).is_file() else None
