@@ -53,7 +53,9 @@ def import_file(
 
     The columns or fields are those of the contract; user_pool_id, username, device_key and status are
     needed. An empty cell means: not given. Of two lines for one device without issued_at, the later wins.
-    After an error, the same import again sends what is missing and repeats nothing.
+    Every line is accounted for: lines = accepted + repeated + refused; the header, blank lines and lines that
+    carry on a record are counted apart. After an error, the same import again sends what is missing and
+    repeats nothing.
 
     Example: device-status import devices.csv --status not_remembered --reason "laptop stolen"
     """

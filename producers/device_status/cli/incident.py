@@ -34,7 +34,7 @@ def open_incident(
     incident_id: IncidentId,
     user_pool_id: Annotated[str, typer.Option(help="As eu-west-1_Ab12Cd34E; names the Region.")],
     users: Annotated[
-        str | None, typer.Option(help="File with one username a line; `-` is standard input.")
+        str | None, typer.Option(help="File with one username a line, no header; `-` is standard input.")
     ] = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the pool.")] = False,
     device_file: Annotated[
