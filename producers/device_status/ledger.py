@@ -43,8 +43,8 @@ LEASE: Final = 60.0
 CLOCKS_RUN_AHEAD: Final = timedelta(minutes=5)
 """How far ahead of the server's clock a command may be issued."""
 LATE: Final = 30.0
-"""Seconds for which a request that got no answer may still take effect, behind a proxy or in a queue of
-the service. A newer command applied meanwhile is applied once more after them. Longer than a call."""
+"""Seconds for which a request in doubt may still take effect, behind a proxy or in a queue of the service. A
+newer command applied meanwhile is applied once more after them. Longer than a call."""
 DEVICE_DELAY: Final = 1.0
 """Seconds after which a command looks again whether its device is free."""
 
@@ -164,7 +164,7 @@ class Ledger:
         request_id: str = "",
         *,
         attempt: bool = True,
-        unanswered: bool = False,
+        in_doubt: bool = False,
     ) -> Done | Lost:
         """Settle: the command can't succeed as it stands."""
         answer = self._settle(
@@ -173,7 +173,7 @@ class Ledger:
             attempt=attempt,
             error=(error_code, message),
             request_id=request_id,
-            unanswered=unanswered,
+            in_doubt=in_doubt,
         )
         return Done(State.DEAD_LETTERED, error_code) if answer == ["settled"] else Lost()
 
@@ -186,13 +186,13 @@ class Ledger:
         request_id: str = "",
         *,
         attempt: bool = False,
-        unanswered: bool = False,
+        in_doubt: bool = False,
     ) -> Waiting | Lost:
         """Settle: try again in `due_in` seconds.
 
         Parameters:
             attempt: whether this one counts.
-            unanswered: a request left and no answer came: it may still take effect (`LATE`).
+            in_doubt: the request may have reached AWS: it may still take effect (`LATE`).
         """
         answer = self._settle(
             claim,
@@ -201,7 +201,7 @@ class Ledger:
             due_in=due_in,
             error=(error_code, message),
             request_id=request_id,
-            unanswered=unanswered,
+            in_doubt=in_doubt,
         )
         return Waiting(error_code, due_in) if answer == ["settled"] else Lost()
 
@@ -250,7 +250,7 @@ class Ledger:
         due_in: float = 0,
         error: tuple[str, str] = ("", ""),
         request_id: str = "",
-        unanswered: bool = False,
+        in_doubt: bool = False,
     ) -> list[Any]:
         command = claim.command
         answer: list[Any] = self.scripts.run(
@@ -265,7 +265,7 @@ class Ledger:
             int(due_in * 1000),
             *error,
             request_id,
-            int(unanswered * LATE * 1000),
+            int(in_doubt * LATE * 1000),
             command.user_pool_id,
         )
         return answer

@@ -194,7 +194,7 @@ class Model:
         *,
         attempt: bool = True,
         error_code: str = "",
-        unanswered: bool = False,
+        in_doubt: bool = False,
     ) -> str:
         """`settled`; `again`: to be applied once more; `repeated` by the same owner, or `lost`: no change."""
         entry = self.entries.get(claim.command.idempotency_key)
@@ -209,7 +209,7 @@ class Model:
         entry.attempts += attempt
         entry.error_code = error_code
         holder.owner, holder.lease_until = "", 0
-        if unanswered:
+        if in_doubt:
             holder.suspect(order, now)
         if state is State.DEAD_LETTERED:
             self._die(entry, error_code)
@@ -327,13 +327,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim(self, command: DeviceStatusCommand, lane: Lane) -> Any:
         return self._claim(command, lane)
 
-    @rule(target=claims, command=commands, unanswered=st.booleans())
-    def work(self, command: DeviceStatusCommand, unanswered: bool) -> Any:
+    @rule(target=claims, command=commands, in_doubt=st.booleans())
+    def work(self, command: DeviceStatusCommand, in_doubt: bool) -> Any:
         """A worker's usual way: it succeeds, or no answer comes."""
         claim = self._claim(command, Lane.ROUTINE)
         if isinstance(claim, Claimed):
-            if unanswered:
-                self._retry(claim, due_in=5, attempt=True, unanswered=True)
+            if in_doubt:
+                self._retry(claim, due_in=5, attempt=True, in_doubt=True)
             else:
                 self._succeed(claim)
         return claim
@@ -396,31 +396,31 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         claim=claims,
         code=st.sampled_from(["UserNotFoundException", "RetriesExhausted"]),
-        unanswered=st.booleans(),
+        in_doubt=st.booleans(),
     )
-    def dead_letter(self, claim: Claimed, code: str, unanswered: bool) -> None:
+    def dead_letter(self, claim: Claimed, code: str, in_doubt: bool) -> None:
         now = server_ms(self.redis)
-        expected = self.model.settle(claim, State.DEAD_LETTERED, now, error_code=code, unanswered=unanswered)
-        result = self.ledger.dead_letter(claim, code, "why", unanswered=unanswered)
+        expected = self.model.settle(claim, State.DEAD_LETTERED, now, error_code=code, in_doubt=in_doubt)
+        result = self.ledger.dead_letter(claim, code, "why", in_doubt=in_doubt)
         assert result == (Lost() if expected == "lost" else Done(State.DEAD_LETTERED, code))
-        if expected == "settled" and unanswered:
+        if expected == "settled" and in_doubt:
             self._read_suspicion(claim)
 
-    @rule(claim=claims, due_in=st.sampled_from([0, 5, 45]), attempt=st.booleans(), unanswered=st.booleans())
-    def retry(self, claim: Claimed, due_in: int, attempt: bool, unanswered: bool) -> None:
-        self._retry(claim, due_in, attempt, unanswered)
+    @rule(claim=claims, due_in=st.sampled_from([0, 5, 45]), attempt=st.booleans(), in_doubt=st.booleans())
+    def retry(self, claim: Claimed, due_in: int, attempt: bool, in_doubt: bool) -> None:
+        self._retry(claim, due_in, attempt, in_doubt)
 
-    def _retry(self, claim: Claimed, due_in: int, attempt: bool, unanswered: bool) -> None:
+    def _retry(self, claim: Claimed, due_in: int, attempt: bool, in_doubt: bool) -> None:
         now = server_ms(self.redis)
         expected = self.model.settle(
-            claim, State.RETRY_WAIT, now, attempt=attempt, error_code="Again", unanswered=unanswered
+            claim, State.RETRY_WAIT, now, attempt=attempt, error_code="Again", in_doubt=in_doubt
         )
-        result = self.ledger.retry(claim, due_in, "Again", "why", attempt=attempt, unanswered=unanswered)
+        result = self.ledger.retry(claim, due_in, "Again", "why", attempt=attempt, in_doubt=in_doubt)
         assert result == (Lost() if expected == "lost" else Waiting("Again", due_in))
         if expected == "settled":
             entry = self.model.entries[claim.command.idempotency_key]
             entry.due = (now + due_in * 1000, server_ms(self.redis) + due_in * 1000)
-            if unanswered:
+            if in_doubt:
                 self._read_suspicion(claim)
 
     @rule(target=repairs, claim=claims)
@@ -927,7 +927,7 @@ class TestLateRequests:
         self, ledger: Ledger, claim: ClaimOne
     ) -> None:
         older, newer = self.commands()
-        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, unanswered=True)
+        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, in_doubt=True)
         again = ledger.succeed(claim(newer), "r")
         assert isinstance(again, Waiting)
         assert 0 < again.due_in <= LATE
@@ -982,14 +982,14 @@ class TestLateRequests:
 
     def test_its_own_earlier_request_does_it_no_harm(self, ledger: Ledger, claim: ClaimOne) -> None:
         _, newer = self.commands()
-        ledger.retry(claim(newer), 0, "ReadTimeoutError", "no answer", attempt=True, unanswered=True)
+        ledger.retry(claim(newer), 0, "ReadTimeoutError", "no answer", attempt=True, in_doubt=True)
         assert ledger.succeed(claim(newer), "r") == Done(State.SUCCEEDED)
 
     def test_it_does_not_expire_before_it_was_applied_once_more(
         self, ledger: Ledger, claim: ClaimOne
     ) -> None:
         older, newer = self.commands()
-        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, unanswered=True)
+        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, in_doubt=True)
         assert isinstance(ledger.succeed(claim(newer), "r"), Waiting)
         newer = expire(ledger, newer)
         let_time_pass(ledger.redis, LATE + 1)
@@ -997,7 +997,7 @@ class TestLateRequests:
 
     def test_nor_is_it_too_old_before_it_was_applied_once_more(self, ledger: Ledger, claim: ClaimOne) -> None:
         older, newer = self.commands()
-        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, unanswered=True)
+        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, in_doubt=True)
         newer = newer.model_copy(update={"issued_at": newer.issued_at - timedelta(seconds=10)})
         assert isinstance(ledger.succeed(claim(newer), "r"), Waiting)
         let_time_pass(ledger.redis, LATE + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,11 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
-from device_status.command import DeviceStatusCommand
+from device_status.command import DeviceStatusCommand, parse_command
 from device_status.outcomes import Claimed
 from device_status.targets import Target
+from device_status_worker.answers import failure_in
+from device_status_worker.aws_http import CALL_TIMEOUT, AwsHttp, as_botocore
 from device_status_worker.failures import Failure, classify
 from device_status_worker.gate import Slot
 from device_status_worker.roles import session_for
@@ -22,16 +26,14 @@ if TYPE_CHECKING:
     import boto3
     from mypy_boto3_cognito_idp import CognitoIdentityProviderClient
 
-CONNECT_TIMEOUT: Final = 3
-"""Seconds; with the read timeout and the wait for a slot it stays well under a claim's lease."""
-READ_TIMEOUT: Final = 10
-"""Seconds."""
-CALL_TIMEOUT: Final = CONNECT_TIMEOUT + READ_TIMEOUT
-"""Seconds that a claim must still last when its request leaves."""
 MOST_CLIENTS: Final = 200
 """That are kept, one a target."""
 PAGE: Final = 60
 """The most that AdminListDevices and ListUsers give at once."""
+
+_NOBODY: Final = "device-status-doctor-nobody"
+_AT_ANY_TIME: Final = Slot(send_before=math.inf, degraded=False, name="")
+"""For requests by hand, which no gate counts."""
 
 Answer = TypeVar("Answer")
 
@@ -63,6 +65,14 @@ class _TooLateError(Exception):
     """Raised inside botocore just before the request would leave."""
 
 
+class _FailedError(Exception):
+    """Carries what an answer says through botocore, which would read it in its own way."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
 class Cognito:
     """Calls Amazon Cognito; safe to share among threads.
 
@@ -73,7 +83,7 @@ class Cognito:
     """
 
     def __init__(self, connections: int) -> None:
-        self._connections = connections
+        self._http = AwsHttp(connections)
         self._lock = threading.Lock()
         self._sessions: dict[str, boto3.session.Session] = {}
         self._clients: dict[tuple[str, str], CognitoIdentityProviderClient] = {}
@@ -119,6 +129,22 @@ class Cognito:
             ),
         )
 
+    def try_update(self, target: Target, user_pool_id: str) -> Succeeded | Failure | NotSent:
+        """Ask to change a device of a user that does not exist: changes nothing, shows what is allowed."""
+        command = parse_command(
+            {
+                "user_pool_id": user_pool_id,
+                "username": _NOBODY,
+                "device_key": f"{target.region}_00000000-0000-4000-8000-000000000000",
+                "status": "not_remembered",
+            }
+        )
+        return self._call(target, math.inf, _AT_ANY_TIME, lambda client: Succeeded(_update(client, command)))
+
+    def try_list(self, target: Target, user_pool_id: str) -> Page | Failure | NotSent:
+        """Ask for the devices of the same user."""
+        return self.list_devices(target, user_pool_id, _NOBODY, "", math.inf, _AT_ANY_TIME)
+
     def warm_up(self, command: DeviceStatusCommand, target: Target) -> None:
         """Do what a target's first request would do slowly: credentials, endpoint rules, signer.
 
@@ -145,6 +171,8 @@ class Cognito:
             return request(client)
         except _TooLateError:
             return NotSent()
+        except _FailedError as error:
+            return error.failure
         except Exception as error:
             return classify(error)
 
@@ -158,7 +186,7 @@ class Cognito:
                 client = self._clients.get(name)
                 if client is None:
                     client = self._new_client(target)
-                    client.meta.events.register("before-send.cognito-identity-provider", self._check_time)
+                    client.meta.events.register("before-send.cognito-identity-provider", self._send)  # type: ignore[arg-type]
                     # What names a Region comes from outside.
                     if len(self._clients) >= MOST_CLIENTS:
                         del self._clients[next(iter(self._clients))]
@@ -167,31 +195,27 @@ class Cognito:
 
     def _new_client(self, target: Target) -> CognitoIdentityProviderClient:
         if target.role_arn not in self._sessions:
-            self._sessions[target.role_arn] = session_for(target)
+            self._sessions[target.role_arn] = session_for(target, self._http)
         return self._sessions[target.role_arn].client(
             "cognito-idp",
             region_name=target.region,
             config=Config(
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=READ_TIMEOUT,
                 # botocore's own retries would reach AWS past the gate.
                 retries={"total_max_attempts": 1},
-                max_pool_connections=self._connections,
-                tcp_keepalive=True,
                 user_agent_extra="device-status",
             ),
         )
 
-    def _check_time(self, **_: Any) -> None:
+    def _send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
         # A process that was stopped for longer than the lease goes on exactly here: by now another worker
         # may have applied a newer command, which this request would undo. And requests held up by a busy
         # host must not leave together: that would be more in one second than the quota.
         if time.monotonic() > self._send_before.time:
             raise _TooLateError
-
-
-class ForeignAnswerError(Exception):
-    """Something between here and AWS answered in its place, and with success."""
+        answer = self._http.send(request)
+        if failure := failure_in(answer, operation=event_name.rpartition(".")[2]):
+            raise _FailedError(failure)
+        return as_botocore(request, answer)
 
 
 def _update(client: CognitoIdentityProviderClient, command: DeviceStatusCommand) -> str:
@@ -201,23 +225,11 @@ def _update(client: CognitoIdentityProviderClient, command: DeviceStatusCommand)
         DeviceKey=command.device_key,
         DeviceRememberedStatus=command.status.value,
     )
-    return _request_id(answer)
-
-
-def _request_id(answer: Any) -> str:
-    metadata = answer["ResponseMetadata"]
-    if "html" in metadata.get("HTTPHeaders", {}).get("content-type", ""):
-        # The page of a proxy or a captive portal, to which botocore is indifferent where the status is 200.
-        raise ForeignAnswerError
-    return str(metadata.get("RequestId", ""))
+    return str(answer["ResponseMetadata"]["RequestId"])
 
 
 def _page(answer: Any, name: str) -> Page:
-    return Page(
-        answer.get(name, []),
-        answer.get("PaginationToken") or "",
-        _request_id(answer),
-    )
+    return Page(answer[name], answer.get("PaginationToken", ""), answer["ResponseMetadata"]["RequestId"])
 
 
 def _from_token(token: str) -> dict[str, Any]:

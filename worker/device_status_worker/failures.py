@@ -1,89 +1,127 @@
-"""What to do about each error that a call may end in: a table, and how an error is read."""
+"""What to do about each error that a call may end in: a table, and how an exception is read.
+
+Answers are read in answers.py.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from http import HTTPStatus
 from typing import Final
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError,  # noqa: A004 - botocore's name for every failure to connect
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
     InvalidRegionError,
-    NoAuthTokenError,
-    NoCredentialsError,
     ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ProxyConnectionError,
-    TokenRetrievalError,
 )
+
+from device_status_worker.bounded_http import NoAnswerError
 
 
 class Action(Enum):
     """What happens to the command, and to the gate."""
 
-    DEAD_LETTER = "the command can't succeed as it stands"
+    DEAD_LETTER = "the command can't succeed in its present form"
     SLOW_DOWN = "the gate slows down for everybody; retried, not counted as an attempt"
     RETRY = "the service failed: retried with a growing delay, up to the limits"
+    BACK_OFF = "AWS was not reached: the gate slows down to probes; retried, not counted as an attempt"
     PAUSE = "the fault is ours, not the command's: the target is paused and probed; retried, not counted"
 
 
-ACTIONS: Final[dict[str, Action]] = {
+_DEAD_LETTER: Final = (
     # Modelled by AWS for AdminUpdateDeviceStatus: a fault of the command.
-    "UserNotFoundException": Action.DEAD_LETTER,
-    "ResourceNotFoundException": Action.DEAD_LETTER,
-    "InvalidParameterException": Action.DEAD_LETTER,
-    "InvalidUserPoolConfigurationException": Action.DEAD_LETTER,
-    "NotAuthorizedException": Action.DEAD_LETTER,
-    "OperationNotEnabledException": Action.DEAD_LETTER,
-    # Throttling, in all the names that AWS has for it.
-    "TooManyRequestsException": Action.SLOW_DOWN,
-    "ThrottlingException": Action.SLOW_DOWN,
-    "Throttling": Action.SLOW_DOWN,
-    "RequestLimitExceeded": Action.SLOW_DOWN,
-    "LimitExceededException": Action.SLOW_DOWN,
-    # The service failed.
-    "InternalErrorException": Action.RETRY,
-    "InternalFailure": Action.RETRY,
-    "ServiceUnavailable": Action.RETRY,
-    "RequestTimeout": Action.RETRY,
-    "RequestTimeoutException": Action.RETRY,
-    # Credentials and permission.
-    "AccessDeniedException": Action.PAUSE,
-    "AccessDenied": Action.PAUSE,
-    "ExpiredToken": Action.PAUSE,
-    "ExpiredTokenException": Action.PAUSE,
-    "UnrecognizedClientException": Action.PAUSE,
-    "InvalidClientTokenId": Action.PAUSE,
-    "InvalidSignatureException": Action.PAUSE,
-    "SignatureDoesNotMatch": Action.PAUSE,
-    "IncompleteSignature": Action.PAUSE,
-    "MissingAuthenticationToken": Action.PAUSE,
-    "MissingAuthenticationTokenException": Action.PAUSE,
-    "OptInRequired": Action.PAUSE,
-    "RequestExpired": Action.PAUSE,
-}
-"""By error code. A code that is not here goes by its HTTP status: see `_by_status`."""
-
-_OUR_FAULT: Final = (
-    NoCredentialsError,
-    PartialCredentialsError,
-    NoAuthTokenError,
-    TokenRetrievalError,
-    ProfileNotFound,
+    "UserNotFoundException",
+    "ResourceNotFoundException",
+    "InvalidParameterException",
+    "InvalidUserPoolConfigurationException",
+    "NotAuthorizedException",
+    "OperationNotEnabledException",
+    # Common to all of AWS.
+    "ValidationError",
+    "ValidationException",
 )
+_SLOW_DOWN: Final = (
+    "TooManyRequestsException",
+    # The other names that AWS has for throttling: botocore/retries/standard.py and data/_retry.json.
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TransactionInProgressException",
+)
+_RETRY: Final = (
+    "InternalErrorException",
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "InternalServerException",
+    "InternalServiceError",
+    "InternalServiceException",
+    "RequestAbortedException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    # What was sent arrived in pieces.
+    "MalformedHttpRequestException",
+    "SerializationException",
+)
+_PAUSE: Final = (
+    # Credentials and permission.
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "InvalidToken",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "NotAuthorized",
+    "OptInRequired",
+    "SignatureDoesNotMatch",
+    "SubscriptionRequiredException",
+    "TokenRefreshRequired",
+    "UnauthorizedOperation",
+    "UnrecognizedClientException",
+    # The clock of this host.
+    "RequestExpired",
+    "RequestInTheFuture",
+    "RequestTimeTooSkewed",
+    # What answers is not Amazon Cognito, or not a version that knows the operation.
+    "InvalidAction",
+    "UnknownOperationException",
+)
+
+ACTIONS: Final[dict[str, Action]] = {
+    code: action
+    for action, codes in (
+        (Action.DEAD_LETTER, _DEAD_LETTER),
+        (Action.SLOW_DOWN, _SLOW_DOWN),
+        (Action.RETRY, _RETRY),
+        (Action.PAUSE, _PAUSE),
+    )
+    for code in codes
+}
+"""By error code. A code that is not here goes by its HTTP status: see answers.py."""
+
 _THE_COMMANDS_FAULT: Final = (InvalidRegionError, ParamValidationError)
-_THE_SERVICES_FAULT: Final = (ConnectionError, HTTPClientError, IncompleteReadError)
-
-
-_LONGEST_MESSAGE: Final = 1000
+BETWEEN_HERE_AND_AWS: Final = ("ProxyConnectionError", "SSLError")
+"""A proxy that refuses, or a certificate that is not trusted, says nothing of the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,51 +134,26 @@ class Failure:
     message: str
     """For the dead letter and the ledger, never for a log: AWS may repeat the request's values in it."""
     request_id: str
-    unanswered: bool = False
-    """Whether the request left, or may have left, and no answer came: it may still take effect."""
+    in_doubt: bool = False
+    """Whether the request may have reached AWS and taken effect, or may still do so."""
 
 
 def classify(error: Exception) -> Failure:
     """Read what a call raised.
 
-    What is none of botocore's errors is an answer that botocore could not read, or a bug: it is retried, and
-    ends as `RetriesExhausted` with the error's name.
+    What is neither botocore's nor ours is an answer that could not be read, or a bug: it is retried, and ends
+    as `RetriesExhausted` with the error's name.
     """
-    if isinstance(error, ClientError):
-        return _from_answer(error)
+    if isinstance(error, NoAnswerError):
+        action = Action.BACK_OFF if error.name in BETWEEN_HERE_AND_AWS else Action.RETRY
+        return Failure(action, error.name, "no answer came", "", in_doubt=error.may_have_left)
     code = type(error).__name__
-    if isinstance(error, _OUR_FAULT):
-        return Failure(Action.PAUSE, code, str(error), "")
     if isinstance(error, _THE_COMMANDS_FAULT):
         return Failure(Action.DEAD_LETTER, code, str(error), "")
-    if isinstance(error, _THE_SERVICES_FAULT):
-        never_left = isinstance(error, ConnectTimeoutError | EndpointConnectionError | ProxyConnectionError)
-        return Failure(Action.RETRY, code, str(error), "", unanswered=not never_left)
+    if isinstance(error, ClientError):
+        # Of a service that gives credentials; what Amazon Cognito says is read in answers.py.
+        return Failure(Action.PAUSE, str(error.response["Error"].get("Code") or code), str(error), "")
     if isinstance(error, BotoCoreError):
-        # Settings, profiles, credential processes: nothing that another command could do better.
+        # Credentials, settings, profiles: nothing that another command could do better.
         return Failure(Action.PAUSE, code, str(error), "")
-    return Failure(Action.RETRY, code, "the answer could not be read", "", unanswered=True)
-
-
-def _from_answer(error: ClientError) -> Failure:
-    answer = error.response
-    metadata = answer.get("ResponseMetadata", {})
-    status = metadata.get("HTTPStatusCode", 0)
-    # A body that is no JSON (an HTML page of a load balancer) leaves the status as the code.
-    code = answer.get("Error", {}).get("Code") or str(status)
-    code = code if code and not code.isdigit() else f"HTTP{status}"
-    return Failure(
-        ACTIONS.get(code) or _by_status(status),
-        code,
-        str(answer.get("Error", {}).get("Message") or "")[:_LONGEST_MESSAGE],
-        metadata.get("RequestId", ""),
-    )
-
-
-def _by_status(status: int) -> Action:
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Action.SLOW_DOWN
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Action.DEAD_LETTER
-    # 5xx, and whatever stands in front of AWS and answers with a redirect or nothing sensible.
-    return Action.RETRY
+    return Failure(Action.RETRY, code, "the answer could not be read", "", in_doubt=True)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from device_status.command import DeviceStatusCommand, Lane
 from device_status.ledger import Ledger
-from device_status.outcomes import Claimed, Handled, Lost
+from device_status.outcomes import Claimed, Done, Handled, Lost, Waiting
 from device_status.publisher import Publisher
 from device_status.settings import Settings
-from device_status_worker.cognito import CALL_TIMEOUT, Cognito, NotSent, Succeeded
+from device_status_worker.aws_http import CALL_TIMEOUT
+from device_status_worker.cognito import Cognito, NotSent, Succeeded
 from device_status_worker.failures import Action, Failure
 from device_status_worker.gate import Gate, Gates, NoSlot, Slot
 from device_status_worker.retries import backoff, is_last_attempt, soon
@@ -58,27 +59,35 @@ def _settle(claim: Claimed, answer: Succeeded | Failure, slot: Slot, gate: Gate,
         case Succeeded(request_id):
             gate.answered(slot)
             settled = ledger.succeed(claim, request_id)
-        case Failure(Action.DEAD_LETTER, code, message, request_id):
-            gate.answered(slot)
-            settled = ledger.dead_letter(claim, code, message, request_id)
-        case Failure(Action.SLOW_DOWN, code, message, request_id):
-            gate.throttled()
-            settled = ledger.retry(claim, soon(), code, message, request_id)
-        case Failure(Action.PAUSE, code, message, request_id):
-            gate.pause(code)
-            settled = ledger.retry(claim, soon(), code, message, request_id)
-        case Failure(Action.RETRY, code, message, request_id, unanswered):
-            gate.fault()
-            if is_last_attempt(claim, worker.settings):
-                why = f"gave up; the last error was {code}: {message}"
-                settled = ledger.dead_letter(
-                    claim, "RetriesExhausted", why, request_id, unanswered=unanswered
-                )
-            else:
-                settled = ledger.retry(
-                    claim, backoff(claim), code, message, request_id, attempt=True, unanswered=unanswered
-                )
+        case Failure():
+            settled = _settle_failure(claim, answer, slot, gate, worker)
     if isinstance(settled, Lost) and (repair := ledger.repair(claim)):
         # The claim ended while the request was under way, and a newer command was applied meanwhile.
         worker.publisher.publish([repair.command], repair.lane)
     return settled
+
+
+def _settle_failure(
+    claim: Claimed, failure: Failure, slot: Slot, gate: Gate, worker: Worker
+) -> Done | Waiting | Lost:
+    ledger, code, said = worker.ledger, failure.code, (failure.message, failure.request_id)
+    match failure.action:
+        case Action.DEAD_LETTER:
+            gate.answered(slot)
+            return ledger.dead_letter(claim, code, *said)
+        case Action.RETRY if is_last_attempt(claim, worker.settings):
+            gate.fault()
+            why = f"gave up; the last error was {code}: {failure.message}"
+            return ledger.dead_letter(
+                claim, "RetriesExhausted", why, failure.request_id, in_doubt=failure.in_doubt
+            )
+        case Action.RETRY:
+            gate.fault()
+            return ledger.retry(claim, backoff(claim), code, *said, attempt=True, in_doubt=failure.in_doubt)
+        case Action.BACK_OFF:
+            gate.fault()
+        case Action.SLOW_DOWN:
+            gate.throttled()
+        case Action.PAUSE:
+            gate.pause(code)
+    return ledger.retry(claim, soon(), code, *said, in_doubt=failure.in_doubt)

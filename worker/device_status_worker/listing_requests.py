@@ -10,7 +10,8 @@ from typing import Final
 
 from device_status.command import Lane
 from device_status.settings import Settings
-from device_status_worker.cognito import CALL_TIMEOUT, NotSent, Page
+from device_status_worker.aws_http import CALL_TIMEOUT
+from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Action, Failure
 from device_status_worker.gate import Gate, NoSlot, Slot
 from device_status_worker.retries import Tried, backoff, is_last_attempt, soon
@@ -85,6 +86,9 @@ def _after(failure: Failure, gate: Gate, slot: Slot, tried: Tried, settings: Set
         case Action.PAUSE:
             logger.error("listings are paused: %s", failure.code)
             gate.pause(failure.code)
+        case Action.BACK_OFF:
+            logger.error("listings do not reach AWS: %s", failure.code)
+            gate.fault()
         case Action.RETRY:
             gate.fault()
             if is_last_attempt(tried, settings):

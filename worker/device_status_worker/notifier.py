@@ -14,12 +14,11 @@ import time
 from threading import Event, Thread
 from typing import Any, Final
 
-import urllib3
-
 from device_status.errors import IncidentError, LedgerUnavailableError
 from device_status.incidents import Incidents
 from device_status.ledger import Ledger
 from device_status.settings import Settings
+from device_status_worker.bounded_http import BoundedHttp, NoAnswerError
 from device_status_worker.retries import CAP
 
 logger = logging.getLogger(__name__)
@@ -28,7 +27,10 @@ IDLE: Final = 1.0
 """Seconds between two looks for notices."""
 LEASE: Final = 60.0
 """Seconds that a worker has a notice; longer than the receiver may take."""
-TIMEOUT: Final = urllib3.Timeout(connect=5, read=10)
+TIMEOUT: Final = 15.0
+"""Seconds for all of a notice and its answer."""
+MOST_ANSWER: Final = 64 * 1024
+"""Bytes. Only the answer's status counts."""
 MOST_TRIES: Final = 60
 """At most a minute apart: about an hour. Then the incident says `webhook: failed`."""
 
@@ -41,7 +43,7 @@ class Notifier:
         self._settings = settings
         self._incidents = Incidents(settings)
         self._stop = stop
-        self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
+        self._http = BoundedHttp(connections=1, ca_certs=None, connect=5, read=10)
 
     def start(self) -> None:
         """Notify in a thread that ends with the process."""
@@ -65,18 +67,7 @@ class Notifier:
         body = json.dumps(
             {"id": f"{incident_id}:{times_ended}", "type": "incident.ended", "incident": progress}
         ).encode()
-        try:
-            answer = self._http.request(
-                "POST",
-                self._settings.incident_webhook,
-                body=body,
-                headers=signed(body, self._settings.incident_webhook_secret, int(time.time())),
-                redirect=False,
-            )
-            problem = "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
-        except urllib3.exceptions.HTTPError as error:
-            # The text would hold the URL, and that may hold a token.
-            problem = type(error).__name__
+        problem = self._post(body)
         if not problem:
             logger.info("incident %s: the webhook took the notice", incident_id)
             return "delivered", 0
@@ -85,6 +76,24 @@ class Notifier:
             return "failed", 0
         logger.warning("incident %s: the webhook did not take the notice: %s", incident_id, problem)
         return "retry", min(CAP, 2.0 ** (tries - 1))
+
+    def _post(self, body: bytes) -> str:
+        """Why the receiver did not take it; empty if it did."""
+        try:
+            answer = self._http.send(
+                "POST",
+                self._settings.incident_webhook,
+                signed(body, self._settings.incident_webhook_secret, int(time.time())),
+                body,
+                seconds=TIMEOUT,
+                limit=MOST_ANSWER,
+            )
+            status = answer.status
+        except NoAnswerError as error:
+            if not error.status:
+                return error.name
+            status = error.status
+        return "" if 200 <= status < 300 else f"HTTP {status}"
 
     def _run(self) -> None:
         while not self._stop.wait(IDLE):

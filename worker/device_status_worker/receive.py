@@ -11,6 +11,8 @@ from typing import Any, Final
 from device_status.command import DeviceStatusCommand, Lane
 from device_status.outcomes import Done, Waiting
 from device_status.producer import enter_and_publish
+from device_status_worker.answers import NOT_FROM_AWS
+from device_status_worker.failures import BETWEEN_HERE_AND_AWS
 from device_status_worker.handle import Worker, handle
 from device_status_worker.intake import Intake
 from device_status_worker.patience import ShuttingDownError
@@ -24,6 +26,17 @@ under the visibility timeout, so that the broker never takes a message for lost 
 and short, so that no lane waits long for a thread."""
 ERROR_EVERY: Final = 10.0
 """Seconds between two lines in the log that say the same of paused requests."""
+
+_TROUBLES: Final = {
+    "GatePaused:": "requests to %s/%s are paused: %s; mend credentials or permission, nothing is lost",
+    NOT_FROM_AWS: "requests to %s/%s are answered by something that is not AWS: %s; look at the proxy or "
+    "endpoint, nothing is lost",
+    **dict.fromkeys(
+        BETWEEN_HERE_AND_AWS,
+        "requests to %s/%s do not reach AWS: %s; look at proxy, certificates and endpoint, nothing is lost",
+    ),
+}
+"""By how an error code begins: what somebody must mend."""
 
 
 class Receiver:
@@ -94,7 +107,7 @@ class Receiver:
             case Done(outcome, error_code):
                 logger.info("command %s device %s: %s %s", name, device, outcome, error_code)
             case Waiting(error_code, due_in):
-                self._tell_pause(command, error_code)
+                self._log_trouble(command, error_code)
                 logger.info(
                     "command %s device %s: retry in %.1f s after %s",
                     name,
@@ -105,16 +118,16 @@ class Receiver:
             case _:
                 logger.info("command %s device %s: %s", name, device, type(handled).__name__)
 
-    def _tell_pause(self, command: DeviceStatusCommand, error_code: str) -> None:
-        """Somebody must mend credentials or permission: one line in a while says it for all that waits."""
-        if not error_code.startswith("GatePaused:"):
+    def _log_trouble(self, command: DeviceStatusCommand, error_code: str) -> None:
+        """Somebody must mend what keeps requests from AWS: one line in a while says it for all that waits."""
+        text = next((text for code, text in _TROUBLES.items() if error_code.startswith(code)), "")
+        if not text:
             return
         target = self._worker.settings.target(command.user_pool_id)
-        pause = (target.account, target.region, error_code.removeprefix("GatePaused:"))
-        if time.monotonic() >= self._next_error_at.get(pause, 0):
-            self._next_error_at[pause] = time.monotonic() + ERROR_EVERY
-            text = "requests to %s/%s are paused: %s; mend credentials or permission, nothing is lost"
-            logger.error(text, *pause)
+        trouble = (target.account, target.region, error_code.partition(":")[2] or error_code)
+        if time.monotonic() >= self._next_error_at.get(trouble, 0):
+            self._next_error_at[trouble] = time.monotonic() + ERROR_EVERY
+            logger.error(text, *trouble)
 
 
 class _Active:

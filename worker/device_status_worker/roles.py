@@ -16,6 +16,7 @@ from botocore.credentials import (
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
 
 from device_status.targets import Target
+from device_status_worker.aws_http import AwsHttp
 
 FAILED_FOR: Final = 10.0
 """Seconds for which a role that could not be taken on is not asked for again: botocore lets threads ask one
@@ -24,15 +25,21 @@ _SESSION_NAME: Final = "device-status"
 """Stands in CloudTrail beside each request."""
 _MAIN_REGIONS: Final = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 """Whose STS is asked where the workers have no Region of their own, by the partition of the role."""
-_STS: Final = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
+_STS: Final = Config(retries={"total_max_attempts": 1})
 
 
-def session_for(target: Target) -> boto3.session.Session:
-    """A session whose clients, in any Region, have the credentials of the target's account."""
+def session_for(target: Target, http: AwsHttp) -> boto3.session.Session:
+    """A session whose clients, in any Region, have the credentials of the target's account.
+
+    Parameters:
+        http: sends the requests by which they are fetched.
+    """
     if not target.role_arn:
-        return boto3.session.Session()
+        own = boto3.session.Session()
+        http.bound_credentials(own.events)
+        return own
     session = botocore.session.get_session()
-    session.get_component("credential_provider").providers.insert(0, _Role(target))
+    session.get_component("credential_provider").providers.insert(0, _Role(target, http))
     return boto3.session.Session(botocore_session=session)
 
 
@@ -41,10 +48,11 @@ class _Role(CredentialProvider):
 
     METHOD = "assume-role"
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, http: AwsHttp) -> None:
         super().__init__()
         self._role_arn = target.role_arn
         self._own = botocore.session.get_session()
+        http.bound_credentials(self._own.get_component("event_emitter"))
         # Not the pool's Region: it comes with a command, and may be none.
         partition = target.role_arn.split(":")[1]
         self._region = self._own.get_config_variable("region") or _MAIN_REGIONS.get(partition, target.region)

@@ -13,7 +13,6 @@ import redis
 import typer
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
-from device_status.command import region_of
 from device_status.health import is_too_old, server_warnings
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
@@ -21,8 +20,7 @@ from device_status.scripts import connect
 from device_status.settings import Settings, load_settings, scheme, without_password
 
 _CLOCKS_APART: Final = 5.0
-_NOBODY: Final = "device-status-doctor-nobody"
-"""A user that does not exist, so that the request changes nothing."""
+_NO_CREDENTIALS: Final = "no credentials; set AWS_PROFILE or give the host a role"
 
 
 class Level(StrEnum):
@@ -116,63 +114,52 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 def _aws(user_pool_id: str | None, settings: Settings) -> Iterator[Finding]:
     try:
-        import boto3  # noqa: PLC0415 - an extra that producers don't install
-        from botocore.config import Config  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        from device_status_worker.roles import session_for  # noqa: PLC0415
+        from device_status_worker.cognito import Cognito  # noqa: PLC0415 - an extra that producers don't install
     except ModuleNotFoundError:
         yield Finding("AWS", Level.OK, "not checked: boto3 belongs to device-status[worker]")
         return
+    if user_pool_id is None:
+        yield _identity()
+        return
+    target, cognito = settings.target(user_pool_id), Cognito(connections=1)
+    yield _permission(cognito.try_update(target, user_pool_id))
+    # Incidents need one more permission.
+    if "AccessDenied" in getattr(cognito.try_list(target, user_pool_id), "code", ""):
+        needed = "cognito-idp:AdminListDevices (and cognito-idp:ListUsers for --all-users)"
+        yield Finding("AWS", Level.WARNING, f"incidents can't list devices; grant {needed}")
+
+
+def _identity() -> Finding:
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
     config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
-    region = region_of(user_pool_id) if user_pool_id else os.environ.get("AWS_REGION")
     try:
-        session = boto3.session.Session(region_name=region)
-        if user_pool_id and (target := settings.target(user_pool_id)).role_arn:
-            session = session_for(target)
+        session = boto3.session.Session(region_name=os.environ.get("AWS_REGION"))
         if session.get_credentials() is None:
-            yield Finding("AWS", Level.ERROR, "no credentials; set AWS_PROFILE or give the host a role")
-            return
-        if user_pool_id is None:
-            identity = session.client("sts", config=config, region_name=session.region_name or "us-east-1")
-            account = identity.get_caller_identity()["Account"]
-            yield Finding("AWS", Level.OK, f"account {account}; --user-pool-id checks permission")
-            return
-        session.client("cognito-idp", region, config=config).admin_update_device_status(
-            UserPoolId=user_pool_id,
-            Username=_NOBODY,
-            DeviceKey=f"{region}_00000000-0000-4000-8000-000000000000",
-            DeviceRememberedStatus="not_remembered",
-        )
-        yield Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed")
+            return Finding("AWS", Level.ERROR, _NO_CREDENTIALS)
+        identity = session.client("sts", config=config, region_name=session.region_name or "us-east-1")
+        account = identity.get_caller_identity()["Account"]
     except ClientError as error:
-        yield _answer(error.response)
-        if user_pool_id is not None:
-            yield from _listing(session, config, user_pool_id)
+        said = error.response.get("Error", {})
+        return Finding("AWS", Level.WARNING, f"answered {said.get('Code', '')}: {said.get('Message', '')}")
     except BotoCoreError as error:
-        yield Finding("AWS", Level.ERROR, f"{error}; check network, Region and credentials")
+        return Finding("AWS", Level.ERROR, f"{error}; check network, Region and credentials")
+    return Finding("AWS", Level.OK, f"account {account}; --user-pool-id checks permission")
 
 
-def _listing(session: Any, config: Any, user_pool_id: str) -> Iterator[Finding]:
-    """Incidents need one more permission."""
-    try:
-        session.client("cognito-idp", region_of(user_pool_id), config=config).admin_list_devices(
-            UserPoolId=user_pool_id, Username=_NOBODY, Limit=1
-        )
-    except Exception as error:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-        if "AccessDenied" in code:
-            needed = "cognito-idp:AdminListDevices (and cognito-idp:ListUsers for --all-users)"
-            yield Finding("AWS", Level.WARNING, f"incidents can't list devices; grant {needed}")
-
-
-def _answer(response: Any) -> Finding:
-    code = response.get("Error", {}).get("Code", "")
-    message = response.get("Error", {}).get("Message", "")
-    if code == "UserNotFoundException":
+def _permission(answer: Any) -> Finding:
+    """What AWS says to a request to change a device of a user that does not exist."""
+    code, message = getattr(answer, "code", ""), getattr(answer, "message", "")
+    if code in ("", "UserNotFoundException"):
         return Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed for this pool")
+    if code == "NoCredentialsError":
+        return Finding("AWS", Level.ERROR, _NO_CREDENTIALS)
     if code == "ResourceNotFoundException":
         return Finding("AWS", Level.ERROR, f"{message}; check --user-pool-id and the account")
     if "AccessDenied" in code:
         return Finding("AWS", Level.ERROR, "not allowed; grant cognito-idp:AdminUpdateDeviceStatus")
-    return Finding("AWS", Level.WARNING, f"answered {code}: {message}")
+    if answer.request_id:
+        return Finding("AWS", Level.WARNING, f"answered {code}: {message}")
+    return Finding("AWS", Level.ERROR, f"{code}: {message}; check network, proxy, Region and credentials")

@@ -2,7 +2,7 @@
 -- KEYS: 1 command:<idempotency key>, 2 device:<hash>
 -- ARGV: idempotency key, owner, new state (succeeded, dead_lettered or retry_wait), order, retention,
 --       1 if this was an attempt else 0, milliseconds until due (retry_wait), error code, error message,
---       AWS request id, milliseconds for which a request without an answer may still take effect, user pool
+--       AWS request id, milliseconds for which a request in doubt may still take effect, user pool
 -- Returns {'settled'}, also when the same owner says it again; {'lost'} where the claim went to
 -- another; {'again', milliseconds}: it succeeded, but a late request may undo it, so it is retried after that.
 local entry, device = KEYS[1], KEYS[2]

@@ -2,49 +2,110 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from dataclasses import replace
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
 from device_status import DeviceStatusCommand, load_settings
 from device_status.outcomes import Claimed
 from device_status.targets import Target
-from device_status_worker import cognito as cognito_module
-from device_status_worker.cognito import CALL_TIMEOUT, MOST_CLIENTS, Cognito, NotSent, Succeeded
+from device_status_worker import aws_http
+from device_status_worker.aws_http import CALL_TIMEOUT
+from device_status_worker.cognito import MOST_CLIENTS, Cognito, NotSent, Succeeded
 from device_status_worker.failures import ACTIONS, Action, Failure, classify
 from device_status_worker.gate import Slot
 from device_status_worker.local import Fault, LocalCognito
-from device_status_worker.local.wire import Response
+from device_status_worker.local.wire import Response, error_response
 from support import make_command
 from support.servers import HOST, free_port
 
-DESIGNED = {
-    Action.DEAD_LETTER: [
-        "UserNotFoundException",
-        "ResourceNotFoundException",
+EXPECTED = {
+    "the command is a dead letter": [
         "InvalidParameterException",
         "InvalidUserPoolConfigurationException",
         "NotAuthorizedException",
+        "OperationNotEnabledException",
+        "ResourceNotFoundException",
+        "UserNotFoundException",
+        "ValidationError",
+        "ValidationException",
     ],
-    Action.SLOW_DOWN: [
-        "TooManyRequestsException",
-        "ThrottlingException",
-        "RequestLimitExceeded",
+    "everybody slows down": [
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
         "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
     ],
-    Action.RETRY: ["InternalErrorException"],
-    Action.PAUSE: [
+    "the service failed": [
+        "InternalError",
+        "InternalErrorException",
+        "InternalFailure",
+        "InternalServerError",
+        "InternalServerException",
+        "InternalServiceError",
+        "InternalServiceException",
+        "MalformedHttpRequestException",
+        "RequestAbortedException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "SerializationException",
+        "ServiceException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    ],
+    "the target is paused": [
+        "AccessDenied",
         "AccessDeniedException",
+        "AuthFailure",
+        "ExpiredToken",
         "ExpiredTokenException",
-        "UnrecognizedClientException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidAccessKeyId",
+        "InvalidAction",
+        "InvalidClientTokenId",
         "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
         "RequestExpired",
+        "RequestInTheFuture",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "SubscriptionRequiredException",
+        "TokenRefreshRequired",
+        "UnauthorizedOperation",
+        "UnknownOperationException",
+        "UnrecognizedClientException",
     ],
 }
+MEANING = {
+    "the command is a dead letter": Action.DEAD_LETTER,
+    "everybody slows down": Action.SLOW_DOWN,
+    "the service failed": Action.RETRY,
+    "the target is paused": Action.PAUSE,
+}
+ROWS = [(code, MEANING[what]) for what, codes in EXPECTED.items() for code in codes]
 
 
 @pytest.fixture
@@ -89,9 +150,32 @@ def status_of(cognito: LocalCognito, command: DeviceStatusCommand) -> str:
     return cognito.device_status(command.user_pool_id, command.username, command.device_key)
 
 
-def test_the_table_says_what_the_design_says() -> None:
-    for action, codes in DESIGNED.items():
-        assert {code: ACTIONS[code] for code in codes} == dict.fromkeys(codes, action)
+def test_the_table_has_no_code_that_no_test_knows() -> None:
+    assert sorted(ACTIONS) == sorted(code for code, _ in ROWS)
+
+
+def test_every_throttle_that_botocore_knows_slows_everybody_down() -> None:
+    legacy = json.loads(files("botocore").joinpath("data", "_retry.json").read_text(encoding="utf-8"))
+    found = {
+        policy["applies_when"]["response"]["service_error_code"]
+        for policy in legacy["definitions"].values()
+        if "service_error_code" in policy["applies_when"].get("response", {})
+    }
+    assert len(found) >= 5
+    for code in {*found, *ThrottledRetryableChecker._THROTTLED_ERROR_CODES}:
+        assert ACTIONS[code] is Action.SLOW_DOWN, code
+
+
+def test_what_botocore_calls_transient_is_never_the_commands_fault() -> None:
+    for code in TransientRetryableChecker._TRANSIENT_ERROR_CODES:
+        assert ACTIONS[code] in (Action.RETRY, Action.SLOW_DOWN), code
+
+
+def test_every_error_that_aws_models_for_the_operations_used_here_is_in_the_table() -> None:
+    model = botocore.session.get_session().get_service_model("cognito-idp")
+    for operation in ("AdminUpdateDeviceStatus", "AdminListDevices", "ListUsers"):
+        for shape in model.operation_model(operation).error_shapes:
+            assert shape.name in ACTIONS, shape.name
 
 
 def test_a_success_changes_the_device_with_one_request_and_says_its_id(
@@ -103,15 +187,32 @@ def test_a_success_changes_the_device_with_one_request_and_says_its_id(
     assert status_of(cognito, command) == "not_remembered"
 
 
-@pytest.mark.parametrize("code", sorted(ACTIONS))
+@pytest.mark.parametrize(("code", "action"), ROWS)
 def test_each_error_code_of_aws_costs_one_request_and_ends_as_its_row_says(
-    code: str, cognito: LocalCognito, command: DeviceStatusCommand
+    code: str, action: Action, cognito: LocalCognito, command: DeviceStatusCommand
 ) -> None:
-    http_status = 500 if ACTIONS[code] is Action.RETRY else 400
+    http_status = 500 if action is Action.RETRY else 400
     cognito.faults.add(Fault.error(code, http_status=http_status, message="why"))
     found = failure(command)
     (request,) = cognito.requests
-    assert found == Failure(ACTIONS[code], code, "why", request.request_id, unanswered=False)
+    assert found == Failure(action, code, "why", request.request_id, in_doubt=action is Action.RETRY)
+
+
+@pytest.mark.parametrize("named", ["a namespace", "a URL", "only the header"])
+def test_an_error_code_is_found_wherever_aws_puts_it(
+    named: str, cognito: LocalCognito, command: DeviceStatusCommand
+) -> None:
+    spelling = {
+        "a namespace": "com.amazonaws.cognito.identity.idp.model#UserNotFoundException",
+        "a URL": "UserNotFoundException:http://internal.amazon.com/coral/com.amazonaws.cognito/",
+        "only the header": "UserNotFoundException",
+    }[named]
+    refusal = error_response(spelling, "User does not exist.", 400)
+    if named == "only the header":
+        refusal = replace(refusal, body=b"")
+    cognito.faults.add(Fault("spelled", refusal))
+    found = failure(command)
+    assert (found.action, found.code) == (Action.DEAD_LETTER, "UserNotFoundException")
 
 
 @pytest.mark.parametrize("code", ["UserNotFoundException", "ResourceNotFoundException"])
@@ -128,25 +229,65 @@ def test_cognitos_own_errors_need_no_fault(
     ("http_status", "action"),
     [
         (400, Action.DEAD_LETTER),
+        (401, Action.PAUSE),
+        (403, Action.PAUSE),
         (404, Action.DEAD_LETTER),
         (418, Action.DEAD_LETTER),
         (429, Action.SLOW_DOWN),
         (500, Action.RETRY),
         (502, Action.RETRY),
         (503, Action.RETRY),
+        (509, Action.SLOW_DOWN),
     ],
 )
-@pytest.mark.parametrize("form", ["JSON with an unknown code", "HTML"])
-def test_what_is_not_in_the_table_goes_by_its_http_status(
-    form: str, http_status: int, action: Action, cognito: LocalCognito, command: DeviceStatusCommand
+def test_an_error_of_aws_that_is_not_in_the_table_goes_by_its_http_status(
+    http_status: int, action: Action, cognito: LocalCognito, command: DeviceStatusCommand
 ) -> None:
-    named = form.startswith("JSON")
-    cognito.faults.add(
-        Fault.error("NewException", http_status=http_status) if named else Fault.html(http_status)
-    )
+    cognito.faults.add(Fault.error("NewException", http_status=http_status))
     found = failure(command)
-    assert (found.action, found.code) == (action, "NewException" if named else f"HTTP{http_status}")
-    assert not found.unanswered
+    assert (found.action, found.code) == (action, "NewException")
+    assert found.in_doubt == (action is Action.RETRY)
+    assert len(cognito.requests) == 1
+
+
+@pytest.mark.parametrize("form", ["HTML", "JSON", "JSON with a code", "nothing"])
+@pytest.mark.parametrize(
+    ("http_status", "action"),
+    [
+        (200, Action.BACK_OFF),
+        (204, Action.BACK_OFF),
+        (302, Action.BACK_OFF),
+        (400, Action.BACK_OFF),
+        (403, Action.BACK_OFF),
+        (404, Action.BACK_OFF),
+        (407, Action.BACK_OFF),
+        (408, Action.BACK_OFF),
+        (421, Action.BACK_OFF),
+        (425, Action.BACK_OFF),
+        (451, Action.BACK_OFF),
+        (429, Action.SLOW_DOWN),
+        (500, Action.RETRY),
+        (502, Action.RETRY),
+        (503, Action.RETRY),
+        (504, Action.RETRY),
+    ],
+)
+def test_what_something_else_answers_is_never_the_commands_fault_and_leaves_doubt(
+    http_status: int, action: Action, form: str, cognito: LocalCognito, command: DeviceStatusCommand
+) -> None:
+    body = {
+        "HTML": b"<html>",
+        "JSON": b'{"message": "Forbidden"}',
+        "JSON with a code": b'{"__type": "UserNotFoundException"}',
+        "nothing": b"",
+    }[form]
+    media_type = "text/html" if form == "HTML" else "application/json"
+    cognito.faults.add(Fault("page", Response(http_status, body, media_type, from_aws=False)))
+    found = failure(command)
+    assert (found.action, found.in_doubt) == (action, True)
+    if action is Action.BACK_OFF:
+        assert found.code == f"NotFromAws:HTTP{http_status}"
+    assert status_of(cognito, command) == "remembered"
     assert len(cognito.requests) == 1
 
 
@@ -163,7 +304,7 @@ def test_a_connection_that_is_reset_may_have_carried_a_request(
 ) -> None:
     cognito.faults.add(Fault.reset())
     found = failure(command)
-    assert (found.action, found.unanswered) == (Action.RETRY, True)
+    assert (found.action, found.in_doubt) == (Action.RETRY, True)
     assert len(cognito.requests) == 1
 
 
@@ -172,7 +313,7 @@ def test_an_answer_that_is_lost_is_told_although_the_device_has_changed(
 ) -> None:
     cognito.faults.add(Fault.answer_lost())
     found = failure(command)
-    assert (found.action, found.unanswered) == (Action.RETRY, True)
+    assert (found.action, found.in_doubt) == (Action.RETRY, True)
     assert status_of(cognito, command) == "not_remembered"
     assert len(cognito.requests) == 1
 
@@ -180,10 +321,10 @@ def test_an_answer_that_is_lost_is_told_although_the_device_has_changed(
 def test_an_answer_that_does_not_come_ends_in_a_read_timeout(
     cognito: LocalCognito, command: DeviceStatusCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cognito_module, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(aws_http, "READ_TIMEOUT", 0.3)
     cognito.faults.add(Fault.hang(5.0))
     found = failure(command, client=Cognito(1))
-    assert (found.action, found.code, found.unanswered) == (Action.RETRY, "ReadTimeoutError", True)
+    assert (found.action, found.code, found.in_doubt) == (Action.RETRY, "ReadTimeoutError", True)
     assert len(cognito.requests) == 1
 
 
@@ -192,14 +333,14 @@ def test_a_refused_connection_carried_nothing(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"http://{HOST}:{free_port()}")
     found = failure(command, client=Cognito(1))
-    assert (found.action, found.code, found.unanswered) == (Action.RETRY, "EndpointConnectionError", False)
+    assert (found.action, found.code, found.in_doubt) == (Action.RETRY, "EndpointConnectionError", False)
     assert cognito.requests == []
 
 
 def test_a_connection_that_is_never_accepted_carried_nothing(
     command: DeviceStatusCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cognito_module, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(aws_http, "CONNECT_TIMEOUT", 0.3)
     with socket.create_server((HOST, 0), backlog=1) as listener:
         address = listener.getsockname()
         waiting = [socket.socket() for _ in range(8)]
@@ -210,7 +351,7 @@ def test_a_connection_that_is_never_accepted_carried_nothing(
         found = failure(command, client=Cognito(1))
         for each in waiting:
             each.close()
-    assert (found.action, found.code, found.unanswered) == (Action.RETRY, "ConnectTimeoutError", False)
+    assert (found.action, found.code, found.in_doubt) == (Action.RETRY, "ConnectTimeoutError", False)
 
 
 def test_missing_credentials_are_our_fault_and_nothing_leaves(
@@ -219,7 +360,7 @@ def test_missing_credentials_are_our_fault_and_nothing_leaves(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     found = failure(command, client=Cognito(1))
-    assert (found.action, found.code, found.unanswered) == (Action.PAUSE, "NoCredentialsError", False)
+    assert (found.action, found.code, found.in_doubt) == (Action.PAUSE, "NoCredentialsError", False)
     assert cognito.requests == []
 
 
@@ -269,29 +410,6 @@ def test_the_message_of_aws_is_bounded(cognito: LocalCognito, command: DeviceSta
     assert failure(command).message == "x" * 1000
 
 
-@pytest.mark.parametrize("status", [200, 503])
-def test_a_page_in_place_of_an_answer_is_no_success(
-    status: int, cognito: LocalCognito, command: DeviceStatusCommand
-) -> None:
-    cognito.faults.add(Fault.html(status))
-    found = failure(command)
-    assert (found.action, found.request_id) == (Action.RETRY, "")
-    assert status_of(cognito, command) == "remembered"
-
-
-def test_a_page_in_place_of_a_list_does_not_mean_that_it_is_empty(
-    cognito: LocalCognito, command: DeviceStatusCommand
-) -> None:
-    cognito.faults.add(Fault.html(200))
-    now = time.monotonic()
-    slot = Slot(now + 60, degraded=False, name="")
-    found = shared().list_devices(
-        target_of(command), command.user_pool_id, command.username, "", now + 60, slot
-    )
-    assert isinstance(found, Failure)
-    assert (found.action, found.code) == (Action.RETRY, "ForeignAnswerError")
-
-
 @pytest.mark.parametrize(
     "body",
     [b"\xe9chec", b'{"message": null}', b"[1]", b'{"__type": 5}'],
@@ -306,7 +424,7 @@ def test_an_answer_that_botocore_can_not_read_is_retried(
 
 def test_what_is_no_error_of_botocore_is_retried_with_its_name_and_without_its_text() -> None:
     found = classify(ZeroDivisionError("ada"))
-    assert (found.action, found.code, found.unanswered) == (Action.RETRY, "ZeroDivisionError", True)
+    assert (found.action, found.code, found.in_doubt) == (Action.RETRY, "ZeroDivisionError", True)
     assert "ada" not in found.message
 
 

@@ -15,7 +15,8 @@ from device_status import DeadLetters, DeviceStatusCommand, Lane, Settings, Stat
 from device_status.ledger import LEASE, Ledger, as_json, gate_key
 from device_status.outcomes import Busy, Claimed, Conflict, DeviceBusy, Done, Lost, Waiting
 from device_status.targets import Target
-from device_status_worker.cognito import CALL_TIMEOUT, Cognito, NotSent, Succeeded
+from device_status_worker.aws_http import CALL_TIMEOUT
+from device_status_worker.cognito import Cognito, NotSent, Succeeded
 from device_status_worker.failures import ACTIONS, Action, Failure
 from device_status_worker.gate import LATEST, PAUSE, Slot
 from device_status_worker.handle import Worker, handle

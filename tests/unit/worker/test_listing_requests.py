@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from device_status import Lane, Settings
 from device_status.ledger import Ledger, gate_key
-from device_status_worker.cognito import CALL_TIMEOUT, NotSent
+from device_status_worker.aws_http import CALL_TIMEOUT
+from device_status_worker.cognito import NotSent
 from device_status_worker.gate import Gates, Slot
 from device_status_worker.listing_requests import TryAgain, request_page
 from support.clock import PassingTime

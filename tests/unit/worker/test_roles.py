@@ -10,12 +10,12 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.config import Config
 
 from device_status import Lane, Settings, State, load_settings
 from device_status.outcomes import Claimed, Done, Waiting
 from device_status.targets import Target
-from device_status_worker import roles
+from device_status_worker import aws_http, roles
+from device_status_worker.aws_http import AwsHttp
 from device_status_worker.cognito import Cognito
 from device_status_worker.failures import Action, Failure
 from device_status_worker.gate import Slot
@@ -93,7 +93,7 @@ def test_whatever_sts_refuses_is_no_fault_of_the_command(
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
     answer = call(Cognito(connections=1), pool, settings)
     assert isinstance(answer, Failure)
-    assert (answer.action, answer.unanswered) == (Action.PAUSE, False)
+    assert (answer.action, answer.in_doubt) == (Action.PAUSE, False)
 
 
 def test_a_sts_that_hangs_is_waited_for_once_and_not_by_each_thread_in_turn(
@@ -101,7 +101,7 @@ def test_a_sts_that_hangs_is_waited_for_once_and_not_by_each_thread_in_turn(
 ) -> None:
     with SilentServer() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.url.replace("redis://:hunter2@", "http://"))
-        monkeypatch.setattr(roles, "_STS", roles._STS.merge(Config(read_timeout=0.5)))
+        monkeypatch.setattr(aws_http, "READ_TIMEOUT", 0.5)
         cognito, threads = Cognito(connections=1), 6
         with ThreadPoolExecutor(threads) as pool_of_threads:
             answers = [pool_of_threads.submit(call, cognito, pool, settings) for _ in range(threads)]
@@ -120,7 +120,7 @@ def test_a_made_up_region_does_not_decide_where_the_role_is_taken_on(
     if own_region:
         monkeypatch.setenv("AWS_DEFAULT_REGION", own_region)
     nowhere = Target("2", "zz-nowhere-1", ROLE.replace("aws", partition), settings.target("x_1").quotas)
-    session = roles.session_for(nowhere)
+    session = roles.session_for(nowhere, AwsHttp(connections=1))
     (role, *_) = session._session.get_component("credential_provider").providers
     assert role._create_client("sts").meta.region_name == asked
 

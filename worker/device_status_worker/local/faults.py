@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import random
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from .wire import Answer, Hangup, Response, error_response
 
@@ -23,6 +24,8 @@ class Fault:
     `answer` None is the operation's own answer; `code` is what the request log says; `applied`: is the
     operation done all the same? `after` is the wait in seconds before the answer; `late`: is the operation
     done after that wait, rather than on arrival? The wait ends early, with a reset, when the server stops.
+    `change` makes another answer of the operation's own; `effect_after` is the seconds between the answer and
+    the operation.
     """
 
     code: str
@@ -30,6 +33,8 @@ class Fault:
     applied: bool = False
     after: float = 0.0
     late: bool = False
+    change: Callable[[Response], Answer] | None = None
+    effect_after: float | None = None
 
     @classmethod
     def error(
@@ -60,6 +65,34 @@ class Fault:
     def hang(cls, seconds: float, *, applied: bool = False) -> Fault:
         """No answer for so many seconds, then the connection is closed. Log: `no_answer`."""
         return cls("no_answer", Hangup(reset=False), applied, after=seconds)
+
+    @classmethod
+    def changed(cls, change: Callable[[Response], Answer]) -> Fault:
+        """The operation is done, and its own answer changed on the way. Log: `changed`."""
+        return cls("changed", applied=True, change=change)
+
+    @classmethod
+    def cut(cls, length: int, *, announced: bool = True) -> Fault:
+        """The operation is done, and the body of its answer ends after `length` bytes. Log: `changed`.
+
+        `announced`: does the answer say how long it was to be?
+        """
+
+        def change(answer: Response) -> Response:
+            whole = len(answer.body) if announced else -1
+            return replace(answer, body=answer.body[:length], announced=whole)
+
+        return cls.changed(change)
+
+    @classmethod
+    def dripping(cls, pace: float) -> Fault:
+        """The operation is done, and its answer comes byte by byte, `pace` seconds apart. Log: `changed`."""
+        return cls.changed(lambda answer: replace(answer, pace=pace))
+
+    @classmethod
+    def gateway_timeout(cls, effect_after: float) -> Fault:
+        """A proxy's page at once, and the operation `effect_after` seconds later. Log: `http_504`."""
+        return replace(cls.html(504), effect_after=effect_after)
 
     @classmethod
     def delay(cls, seconds: float, *, late: bool = False) -> Fault:
@@ -160,7 +193,7 @@ class Faults:
                     continue
                 after += rule.fault.after
                 late = late or rule.fault.late
-                if rule.fault.answer is not None:
+                if rule.fault.answer is not None or rule.fault.change is not None:
                     return Verdict(after, late, rule.fault)
         return Verdict(after, late)
 

@@ -20,7 +20,7 @@ from .moto_app import MotoApp
 from .quota import Quota
 from .request_log import Request, RequestLog
 from .shapes import check, decode
-from .wire import Answer, AwsError, Hangup, Response, error_response
+from .wire import CONTENT_TYPE, Answer, AwsError, Hangup, Response, error_response
 
 TARGET_PREFIX = "AWSCognitoIdentityProviderService."
 
@@ -90,13 +90,35 @@ class Front:
             outcome = self._do(request, operation, scope)
         if verdict.after and not verdict.late and stopping.wait(verdict.after):
             return replace(outcome, answer=Hangup(reset=True), code="reset")
-        if fault is not None and fault.answer is not None:
+        if fault is None:
+            return outcome
+        if fault.effect_after is not None:
+            self._do_later(fault.effect_after, request, operation, scope, stopping)
+        if fault.change is not None and isinstance(outcome.answer, Response):
+            return replace(outcome, answer=fault.change(outcome.answer), code=fault.code)
+        if fault.answer is not None:
             return replace(outcome, answer=fault.answer, code=fault.code)
         return outcome
+
+    def _do_later(
+        self,
+        seconds: float,
+        request: HttpRequest,
+        operation: str,
+        scope: pools.Scope,
+        stopping: threading.Event,
+    ) -> None:
+        def do() -> None:
+            if not stopping.wait(seconds):
+                self._do(request, operation, scope)
+
+        threading.Thread(target=do, name="late-effect", daemon=True).start()
 
     def _do(self, request: HttpRequest, operation: str, scope: pools.Scope) -> Outcome:
         if operation not in operations.OPERATIONS:
             answer = self._moto(request.method, request.path, request.headers, request.body)
+            # moto's errors are of another media type than AWS's.
+            answer = replace(answer, content_type=CONTENT_TYPE)
             code = "ok" if answer.status < 400 else _error_code(answer)
             return Outcome(answer, code, applied=answer.status < 400)
         try:

@@ -119,13 +119,24 @@ class _Handler(BaseHTTPRequestHandler):
             f"{self.protocol_version} {response.status} {reason}",
             f"Date: {self.date_time_string()}",
             f"Content-Type: {response.content_type}",
-            f"Content-Length: {len(response.body)}",
             *(f"{name}: {value}" for name, value in response.headers),
         ]
+        announced = len(response.body) if response.announced is None else response.announced
+        if announced >= 0:
+            head.append(f"Content-Length: {announced}")
         if response.from_aws:
             head.append(f"x-amzn-requestid: {request_id}")
         body = b"" if self.command == "HEAD" else response.body
-        self.wfile.write("\r\n".join([*head, "\r\n"]).encode("latin-1") + body)
+        # What is announced and does not come is cut by the connection's end.
+        self.close_connection = self.close_connection or announced != len(response.body)
+        answer = "\r\n".join([*head, "\r\n"]).encode("latin-1") + body
+        if not response.pace:
+            self.wfile.write(answer)
+            return
+        for place in range(len(answer)):
+            if self.server.stopping.wait(response.pace):
+                raise ConnectionAbortedError
+            self.wfile.write(answer[place : place + 1])
 
     def _reset(self) -> None:
         # Closed here and now: socketserver would first send FIN, and the caller might see an orderly end.

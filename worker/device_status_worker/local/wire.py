@@ -26,13 +26,19 @@ class AwsError(Exception):
 
 @dataclass(frozen=True)
 class Response:
-    """An HTTP answer. `from_aws` is False for what a proxy in between says: it carries no AWS request id."""
+    """An HTTP answer. `from_aws` is False for what a proxy in between says: it carries no AWS request id.
+
+    `announced` is the Content-Length, where it is not the body's; -1 announces none, and the connection's end
+    is the answer's. `pace` is the seconds between two bytes of the whole answer, its head included.
+    """
 
     status: int
     body: bytes
     content_type: str = CONTENT_TYPE
     headers: tuple[tuple[str, str], ...] = ()
     from_aws: bool = True
+    announced: int | None = None
+    pace: float = 0.0
 
 
 @dataclass(frozen=True)
