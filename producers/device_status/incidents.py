@@ -217,7 +217,7 @@ class Incidents:
                 for name, key in page
             ]
             self._add(incident_id, sorted({name for name, _ in page}), given=True)
-            life, lane = Life(incident_id, known["life"]), Lane(known["lane"])
+            life, lane = Life(incident_id, known.get("life", "")), Lane(known["lane"])
             results = enter_and_publish_or_tell(self.ledger, self._publisher, commands, lane, members_of=life)
             if not results:
                 raise unknown(incident_id)

@@ -44,7 +44,8 @@ def answer_with(cognito: LocalCognito, operation: str, answers: Answers) -> None
     name = "Devices" if operation == "AdminListDevices" else "Users"
     for number in range(MANY):
         items, token = answers(number)
-        answer = json_response({name: items, "PaginationToken": token})
+        more = {"PaginationToken": token} if token else {}
+        answer = json_response({name: items, **more})
         cognito.faults.add(Fault("wrong", answer), operation=operation, times=1)
 
 
