@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from device_status.outcomes import Claimed
 from device_status_worker.intake import Intake
 from device_status_worker.local import Fault, LocalCognito
 from device_status_worker.local.wire import Response
+from device_status_worker.log_records import PrintableRecord
 from support import POOL, device, make_command, wire_object
 from support.hostile import HOSTILE, INVISIBLE_USERNAME, steering
 from support.servers import start_valkey
@@ -50,7 +52,11 @@ def hostile_settings() -> Iterator[Settings]:
 def environment(hostile_settings: Settings) -> Iterator[dict[str, str]]:
     """With a ledger in which everything that comes from others is hostile, and an AWS that is."""
     ledger = Ledger(hostile_settings.ledger)
+    # A test that fails shows what was logged here, too.
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(PrintableRecord)
     _bury_commands(ledger, Producer(hostile_settings))
+    logging.setLogRecordFactory(before)
     _open_incident(Incidents(hostile_settings))
     with LocalCognito() as cognito:
         cognito.faults.add(hostile_answer("ResourceNotFoundException"))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
+import typer
+from rich.text import Text
 
 import device_status
 import device_status_worker
+from device_status.cli.output import confirm, messages, print_line, print_table
+from support.hostile import HOSTILE, steering
 
 PACKAGES = [Path(package.__file__ or "").parent for package in (device_status, device_status_worker)]
 PRINTS = re.compile(
@@ -41,3 +47,17 @@ def test_no_module_prints_by_itself(file: Path) -> None:
     # The console of output.py is the way out.
     code = file.read_text().replace("messages.print(", "").replace("progress.console.print", "")
     assert bool(PRINTS.search(code)) == (name in ALLOWED), PRINTS.search(code)
+
+
+def test_each_way_out_cleans(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    print_line(HOSTILE)
+    print_table([HOSTILE], [(HOSTILE,)])
+    messages.print(HOSTILE)
+    # Not even in a form that rich shows as it is.
+    messages.print(Text(HOSTILE))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    with pytest.raises(typer.Abort):
+        confirm(HOSTILE)
+    shown = capsys.readouterr()
+    assert steering(shown.out + shown.err) == []
+    assert [shown.out.count("[red]r[/red]"), shown.err.count("[red]r[/red]")] == [3, 3]
