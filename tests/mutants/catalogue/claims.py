@@ -29,7 +29,7 @@ MUTANTS: Final = (
     Mutant(
         "the fence does not rise",
         _SETTLE,
-        "raise_fence(device, order, key, retention)",
+        "raise_fence(device, order, key, retention, pool, now)",
         "",
         f"{_ORDER}::test_an_older_command_never_wins",
     ),
@@ -50,7 +50,7 @@ MUTANTS: Final = (
     Mutant(
         "the fence is forgotten before the last older command is",
         _SHARED,
-        "retention + 600000",
+        "retention + FENCE_EXTRA",
         "retention",
         f"{_ORDER}::test_the_fence_outlives_every_older_command_that_is_still_accepted",
     ),
@@ -169,8 +169,8 @@ MUTANTS: Final = (
     Mutant(
         "other content under a known key is entered",
         _ENTER,
-        "elseif known[1] ~= fingerprint then",
-        "elseif false then",
+        "if known and known ~= fingerprint or reserved and not known then",
+        "if reserved and not known then",
         f"{_KEYS}::test_other_content_is_a_conflict_and_a_dead_letter",
     ),
 )

@@ -20,7 +20,7 @@ MUTANTS: Final = (
     Mutant(
         "a dead letter that comes again is counted again",
         _SHARED,
-        "if redis.call('EXISTS', letter) == 1 then",
+        "if known[1] and (known[2] or '') == life then",
         "if false then",
         f"{_BURIAL}::test_a_message_that_is_delivered_twice_is_buried_once",
     ),

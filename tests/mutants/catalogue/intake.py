@@ -74,7 +74,7 @@ MUTANTS: Final = (
     Mutant(
         "an envelope without a delivery tag stops the worker",
         _INTAKE,
-        'if not isinstance(properties.get("delivery_tag"), str) or not properties["delivery_tag"]:',
+        "if not isinstance(tag, str) or not tag or not tag.isprintable():",
         "if False:",
         f"{_KOMBU}[no delivery tag]",
     ),

@@ -35,7 +35,7 @@ MUTANTS: Final = (
     Mutant(
         "a repair is made again and again",
         _LATE,
-        "if redis.call('EXISTS', PREFIX .. 'command:' .. key) == 1 then",
+        "if redis.call('EXISTS', entry) == 1 then",
         "if false then",
         _REPAIRED,
     ),

@@ -8,7 +8,7 @@ from mutants.mutant import Mutant
 
 _PRODUCER: Final = "producers/device_status/producer.py"
 _PUBLISHER: Final = "producers/device_status/publisher.py"
-_ENTER: Final = "producers/device_status/lua/enter.lua"
+_SHARED: Final = "producers/device_status/lua/prelude.lua"
 _TESTS: Final = "tests/integration/test_producer.py"
 _REPEATING: Final = f"{_TESTS}::TestRepeating"
 _MANY: Final = f"{_TESTS}::TestManyCommands"
@@ -17,7 +17,7 @@ MUTANTS: Final = (
     Mutant(
         "a command is published before it is in the ledger",
         _PRODUCER,
-        "results = ledger.enter(commands, lane) if commands else []",
+        "results = ledger.enter(commands, lane)",
         "publisher.publish([*map(as_json, commands)], lane); results = ledger.enter(commands, lane)",
         f"{_TESTS}::TestOneCommand::test_the_entry_is_there_before_the_message",
     ),
@@ -38,7 +38,7 @@ MUTANTS: Final = (
     Mutant(
         "a conflict counts as accepted",
         _PRODUCER,
-        "if isinstance(result, Conflict):",
+        "if isinstance(result, Conflict | Reserved):",
         "if False:",
         f"{_MANY}::test_conflicts_are_refused",
     ),
@@ -72,8 +72,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what is queued again keeps its old place",
-        _ENTER,
-        "queue_again(entry, key, known[3], now)",
+        _SHARED,
+        "queue_again(entry, key, known[2], now)",
         "",
         "tests/unit/test_watermark.py::TestABacklogIsNotTouched::"
         "test_a_producer_that_repeats_a_command_puts_it_behind_the_mark",
