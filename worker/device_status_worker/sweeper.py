@@ -18,6 +18,7 @@ from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status_worker.forgetting import forget
 from device_status_worker.receive import BUDGET
+from device_status_worker.redaction import place
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,6 @@ class Sweeper:
                 if not failing:
                     logger.error("the sweeper waits: %s", error)  # noqa: TRY400
                 failing = True
-            except Exception:
-                # A sweeper that died would leave retries waiting without a sign.
-                logger.exception("the sweeper met a bug and goes on")
+            except Exception as error:
+                # A sweeper that died would leave retries waiting without a sign. The text may hold values.
+                logger.error("the sweeper met %s at %s and goes on", type(error).__name__, place(error))  # noqa: TRY400
