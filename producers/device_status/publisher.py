@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import amqp
 import kombu
 import redis
 from amqp.exceptions import AMQPError, MessageNacked
@@ -22,6 +23,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from device_status.command import Lane
 from device_status.errors import DeviceStatusError
+from device_status.rabbitmq import Alarms, Blocked, explain
 from device_status.sentinel import SCHEME, SentinelUrl
 from device_status.settings import without_password
 
@@ -34,6 +36,9 @@ MOST_BYTES_A_MESSAGE: Final = 128 * 1024
 """Half of what a worker accepts, since the envelope and base64 come on top."""
 MESSAGES_A_BATCH: Final = 20
 """Messages sent in one round trip, where the transport can."""
+
+MAX_CALL: Final = 10.0
+"""Seconds that a call may take on the broker, with all that it waits for."""
 
 _CONNECTIONS: Final = 8
 _QUICK: Final = 1.0
@@ -50,10 +55,12 @@ class Publisher:
 
     def __init__(self, broker_url: str) -> None:
         self._broker_url = broker_url
+        self._is_rabbitmq = broker_url.startswith("amqp")
         self._lock = threading.Lock()
         self._pool: Any = None
         self._pid = 0
         self._inherited: list[Any] = []
+        self._alarms = Alarms()
 
     def publish(self, commands: Sequence[str], lane: Lane) -> None:
         """Publish commands, given as JSON texts: one alone as `apply`, more in chunks as `apply_many`.
@@ -71,45 +78,89 @@ class Publisher:
         """
         self._send([((MARK, json.dumps({"lane": lane, "mark": mark})), lane)])
 
+    def publish_raw(self, body: bytes | str, properties: dict[str, Any], queue_name: str) -> None:
+        """Publish a message that is complete, on RabbitMQ, to a queue that exists.
+
+        Parameters:
+            properties: as `amqp.Message` takes them.
+
+        Raises:
+            BrokerUnavailableError: it may not have been published.
+        """
+        with self._channel(time.monotonic() + MAX_CALL) as channel:
+            channel.basic_publish(amqp.Message(body, **properties), routing_key=queue_name)
+
     def ping(self) -> None:
         """Reach the broker.
 
         Raises:
             BrokerUnavailableError: with the reason.
         """
-        with self._channel():
+        with self._channel(time.monotonic() + MAX_CALL):
             pass
 
     def _send(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
         began_at = time.monotonic()
         try:
-            self._send_once(messages)
-        except BrokerUnavailableError:
-            if time.monotonic() - began_at > _QUICK:
+            self._send_once(messages, began_at + MAX_CALL)
+        except BrokerUnavailableError as error:
+            if time.monotonic() - began_at > _QUICK or isinstance(error.__cause__, Blocked):
                 raise
             # A connection that died while it was idle fails at once; a second message does no harm.
-            self._send_once(messages)
+            self._send_once(messages, began_at + MAX_CALL)
 
-    def _send_once(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
-        with self._channel() as channel:
+    def _send_once(self, messages: Sequence[tuple[tuple[str, str], Lane]], deadline: float) -> None:
+        with self._channel(deadline) as channel:
             producer = kombu.Producer(channel)
             with producer.batch(MESSAGES_A_BATCH):
                 for (task, keyword_arguments), lane in messages:
+                    self._limit_waits(channel.connection, deadline)
                     _publish_task(producer, task, keyword_arguments, queue(lane, self._broker_url))
 
     @contextmanager
-    def _channel(self) -> Iterator[Any]:
+    def _channel(self, deadline: float) -> Iterator[Any]:
+        blocked = None
         try:
-            with self._connections().acquire(block=True, timeout=10) as connection:
-                # A connection that failed is not put back: leaving this block with an error replaces it.
-                connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
-                yield connection.default_channel
+            with self._connections().acquire(block=True, timeout=_left(deadline)) as connection:
+                try:
+                    self._connect(connection, deadline)
+                    yield connection.default_channel
+                except Blocked as error:
+                    # Kept, for the next call to see whether the alarm is over.
+                    blocked = error
+                except BaseException:
+                    # Without a farewell, which a server that hangs would let us wait for.
+                    connection.collect()
+                    # A connection that failed is not put back: leaving this block with an error replaces it.
+                    raise
         except _BROKER_ERRORS as error:
-            reason = str(error) or repr(error.__cause__)
-            raise BrokerUnavailableError(
-                f"the broker {without_password(self._broker_url)} did not take the message "
-                f"({type(error).__name__}: {reason})"
-            ) from error
+            raise self._unavailable(error) from error
+        if blocked:
+            raise self._unavailable(blocked) from blocked
+
+    def _connect(self, connection: Any, deadline: float) -> None:
+        if connection.connected and self._alarms.was_blocked(connection.connection):
+            connection.close()
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_left(deadline) / 2)
+        if self._is_rabbitmq:
+            self._alarms.watch(connection.connection)
+        self._limit_waits(connection.connection, deadline)
+
+    def _limit_waits(self, connection: Any, deadline: float) -> None:
+        # py-amqp waits for each answer as long as its socket does; Redis's transport has timeouts of its own.
+        if self._is_rabbitmq:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            connection.transport.sock.settimeout(_left(deadline))
+
+    def _unavailable(self, error: Exception) -> BrokerUnavailableError:
+        reason = explain(error)
+        if reason is None and isinstance(error, TimeoutError):
+            reason = "it did not answer in time"
+        return BrokerUnavailableError(
+            f"the broker {without_password(self._broker_url)} did not take the message "
+            f"({reason or f'{type(error).__name__}: {error}'})"
+        )
 
     def _connections(self) -> Any:
         with self._lock:
@@ -175,6 +226,10 @@ def chunked(commands: Iterable[str]) -> Iterator[list[str]]:
         size += length
     if chunk:
         yield chunk
+
+
+def _left(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())
 
 
 def _message(chunk: list[str]) -> tuple[str, str]:

@@ -51,6 +51,16 @@ def start_valkey(port: int | None = None) -> Iterator[Valkey]:
         server.terminate()
 
 
+@contextmanager
+def silent(server: Valkey) -> Iterator[None]:
+    """The server hangs."""
+    server.freeze()
+    try:
+        yield
+    finally:
+        server.thaw()
+
+
 def free_port() -> int:
     """A port that refused a moment ago; below those that the kernel hands out to clients."""
     while True:

@@ -49,6 +49,11 @@ app.conf.update(
     # Celery gives up after 100 tries and the worker exits.
     broker_connection_max_retries=None,
     broker_connection_retry_on_startup=True,
+    # It exits if RabbitMQ closes a channel: for a queue declared otherwise, a missing permission, a message
+    # that waited too long.
+    broker_channel_error_retry=True,
+    # A RabbitMQ that vanished without a sign is missed after two of these, in seconds; Celery's are 120.
+    broker_heartbeat=30,
     # The work is waiting for answers. Prefork loses messages when its main process is killed, and gevent
     # never restores them.
     worker_pool="threads",
