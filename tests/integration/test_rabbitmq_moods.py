@@ -40,7 +40,7 @@ STOP = 30.0
 """Seconds after which a worker that was asked to stop has ended, as promised."""
 MOST_TROUBLES = 12
 """Lines in a worker's log about one trouble; each lasts some ten seconds here."""
-CONSUMERS = "[C || {_, C, _, _, _, _, _, _} <- rabbit_amqqueue:consumers_all(<<\"/\">>)]."
+CONSUMERS = '[proplists:get_value(channel_pid, C) || C <- rabbit_amqqueue:consumers_all(<<"/">>)].'
 
 USER, PASSWORD = "worker", "swordfish"
 LANES = r"^device-status\.(urgent|routine|bulk)$"
