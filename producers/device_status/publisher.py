@@ -12,17 +12,18 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import kombu
 import redis
 from amqp.exceptions import AMQPError, MessageNacked
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import ConnectionLimitExceeded, KombuError, OperationalError
 
 from device_status.command import Lane
 from device_status.errors import DeviceStatusError
 from device_status.sentinel import SCHEME, SentinelUrl
+from device_status.server_states import explain, state_of
 from device_status.settings import without_password
 
 APPLY: Final = "device_status.apply"
@@ -105,11 +106,21 @@ class Publisher:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
                 yield connection.default_channel
         except _BROKER_ERRORS as error:
-            reason = str(error) or repr(error.__cause__)
+            if (state := state_of(error)) and state.elsewhere:
+                self._close_idle()
             raise BrokerUnavailableError(
-                f"the broker {without_password(self._broker_url)} did not take the message "
-                f"({type(error).__name__}: {reason})"
+                f"the broker {without_password(self._broker_url)} did not take the message ({explain(error)})"
             ) from error
+
+    def _close_idle(self) -> None:
+        """Connect anew from here on: what was connected to a server that can't serve leads there as well."""
+        pool, idle = self._connections(), []
+        with suppress(ConnectionLimitExceeded):
+            while True:
+                idle.append(pool.acquire())
+        for connection in idle:
+            pool.replace(connection)
+            connection.release()
 
     def _connections(self) -> Any:
         with self._lock:

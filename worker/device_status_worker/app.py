@@ -16,6 +16,7 @@ from device_status.command import Lane
 from device_status.errors import SettingsError
 from device_status.publisher import kombu_url, queue, transport_options
 from device_status_worker import ledger_check, process, transport
+from device_status_worker.last_resort import LastResort
 from device_status_worker.redaction import quiet_libraries
 
 VISIBILITY_TIMEOUT = 120
@@ -86,6 +87,12 @@ app.conf.update(
     worker_redirect_stdouts=False,
 )
 transport.install(process.bury_envelope)
+_last_resort = LastResort(process.stop)
+
+
+@signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _init(**_: Any) -> None:
+    _last_resort.start()
 
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -107,11 +114,13 @@ def _ready(sender: Any, **_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
-def _stop_waiting(**_: Any) -> None:
+def _stop_waiting(exitcode: int, **_: Any) -> None:
+    _last_resort.exit_code = exitcode
     process.stop.set()
 
 
 @signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
-def _give_back_listings(**_: Any) -> None:
+def _give_back(**_: Any) -> None:
+    transport.give_back(app.connection_for_write())
     # Celery waits for its tasks alone; a listing that died with the process would wait for its lease.
     process.lister().join()

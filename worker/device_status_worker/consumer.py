@@ -1,18 +1,29 @@
-"""Celery's consumer, made to bury what is no message of ours before Celery sees it, on every broker."""
+"""Celery's consumer, made to bury what is no message of ours before Celery sees it, and to wait for its
+broker whatever that answers, on every broker.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
 
 from device_status.errors import DeviceStatusError
+from device_status.server_states import explain
+from device_status_worker import process
 from device_status_worker.intake import message_problem, plain_headers
-from device_status_worker.process import intake
+from device_status_worker.pace import LONGEST, Pace
+from device_status_worker.seldom import Seldom
 
 logger = logging.getLogger(__name__)
+
+_NAP: Final = 0.2
+"""Seconds between two looks whether the worker is to end. Not `stop.wait`: a signal that comes while the main
+thread is inside it would wait for itself."""
 
 
 class CheckedConsumer(Consumer):  # type: ignore[misc]
@@ -28,6 +39,52 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # Workers need not know of each other, and hear it from the broker at the cost of a message each.
         super().__init__(*arguments, **options | {"without_gossip": True, "without_mingle": True})
+        self._pace = Pace()
+        self._trouble = Seldom(logger)
+
+    def connect(self) -> Any:
+        """Connect, after a pause if the last attempts failed. Celery would try several times a second."""
+        next_at = time.monotonic() + self._pace.delay()
+        while (left := next_at - time.monotonic()) > 0:
+            time.sleep(min(left, _NAP))
+            maybe_shutdown()
+        connection = super().connect()
+        self._pace.connected()
+        return connection
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Try until the broker is reached. Celery's delays grow to half a minute, for which a broker that is
+        back would wait as well.
+        """
+
+        def say(error: Exception, delay: float) -> None:
+            # No delay: the next of several hosts is tried.
+            if delay:
+                self._trouble.error(f"Cannot connect to the broker {conn.as_uri()}: {explain(error)}")
+
+        conn.ensure_connection(
+            say, interval_start=1, interval_step=1, interval_max=LONGEST, callback=maybe_shutdown
+        )
+        self.first_connection_attempt = False
+        return conn
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """What failed while the connection was made."""
+        self._say_lost(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """What failed on a connection; it is closed."""
+        self._say_lost(exc)
+        super().on_connection_error_after_connected(exc)
+
+    def stop(self) -> None:
+        """End, whatever it was that ended the worker; else threads would wait for a ledger that is away."""
+        process.stop.set()
+        super().stop()
+
+    def _say_lost(self, error: Exception) -> None:
+        self._pace.failed()
+        self._trouble.error(f"Connection to broker lost or refused; the worker waits: {explain(error)}")
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Any], Any]:
         """The function that takes each message of the broker."""
@@ -59,7 +116,7 @@ def _bury(message: Any, code: str, reason: str) -> None:
     # On Redis the tag travels with the message; RabbitMQ's is only a count of deliveries.
     place = message.delivery_tag if isinstance(message.delivery_tag, str) else ""
     try:
-        intake().bury(code, reason, raw, queue, place)
+        process.intake().bury(code, reason, raw, queue, place)
     except DeviceStatusError as error:
         # An error after which Celery reconnects; the message is not acknowledged and comes again.
         raise ConnectionResetError("the ledger is away") from error

@@ -70,6 +70,8 @@ def one_line(text: str) -> str:
 
 def quiet_libraries() -> None:
     """Hold back what would log usernames and device keys at the level DEBUG."""
+    # What it says of a lost connection, consumer.py says with its reason and once in a while.
+    logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)
     for name in _LOG_WHOLE_REQUESTS:
         logger = logging.getLogger(name)
         # The effective level: INFO alone would let them say more than the rest at WARNING.
