@@ -12,19 +12,20 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import amqp
 import kombu
 import redis
 from amqp.exceptions import AMQPError, MessageNacked
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import ConnectionLimitExceeded, KombuError, OperationalError
 
 from device_status.command import Lane
 from device_status.errors import DeviceStatusError
-from device_status.rabbitmq import Alarms, Blocked, explain
+from device_status.rabbitmq import Alarms, Blocked
 from device_status.sentinel import SCHEME, SentinelUrl
+from device_status.server_states import explain, state_of
 from device_status.settings import without_password
 
 APPLY: Final = "device_status.apply"
@@ -88,7 +89,7 @@ class Publisher:
             BrokerUnavailableError: it may not have been published.
         """
         with self._channel(time.monotonic() + MAX_CALL) as channel:
-            channel.basic_publish(amqp.Message(body, **properties), routing_key=queue_name)
+            channel.basic_publish(amqp.Message(body, **properties), routing_key=queue_name, mandatory=True)
 
     def ping(self) -> None:
         """Reach the broker.
@@ -134,6 +135,8 @@ class Publisher:
                     # A connection that failed is not put back: leaving this block with an error replaces it.
                     raise
         except _BROKER_ERRORS as error:
+            if (state := state_of(error)) and state.elsewhere:
+                self._close_idle()
             raise self._unavailable(error) from error
         if blocked:
             raise self._unavailable(blocked) from blocked
@@ -154,13 +157,19 @@ class Publisher:
             connection.transport.sock.settimeout(_left(deadline))
 
     def _unavailable(self, error: Exception) -> BrokerUnavailableError:
-        reason = explain(error)
-        if reason is None and isinstance(error, TimeoutError):
-            reason = "it did not answer in time"
         return BrokerUnavailableError(
-            f"the broker {without_password(self._broker_url)} did not take the message "
-            f"({reason or f'{type(error).__name__}: {error}'})"
+            f"the broker {without_password(self._broker_url)} did not take the message ({explain(error)})"
         )
+
+    def _close_idle(self) -> None:
+        """Connect anew from here on: what was connected to a server that can't serve leads there as well."""
+        pool, idle = self._connections(), []
+        with suppress(ConnectionLimitExceeded):
+            while True:
+                idle.append(pool.acquire())
+        for connection in idle:
+            pool.replace(connection)
+            connection.release()
 
     def _connections(self) -> Any:
         with self._lock:
@@ -247,8 +256,10 @@ def _publish_task(producer: Any, task: str, keyword_arguments: str, to: kombu.Qu
         content_encoding="utf-8",
         exchange="",
         routing_key=to.name,
-        # RabbitMQ drops what goes to a queue that no worker has declared yet. Once a connection, no more.
+        # RabbitMQ drops what goes to a queue that no worker has declared yet. Once a connection, no more; if
+        # the queue is deleted after that, the message comes back and is an error.
         declare=[to],
+        mandatory=True,
         delivery_mode=2,
         correlation_id=task_id,
         headers={

@@ -57,6 +57,9 @@ _STATES: Final = (
     _State(exceptions.ConsumerCancelled, "", "somebody deleted the queue, or it moved; it is declared again"),
     _State(exceptions.ConnectionForced, "", "RabbitMQ stops, or an operator closed the connection: wait"),
     _State(exceptions.MessageNacked, "", _NACKED),
+    _State(
+        exceptions.ChannelError, "NO_ROUTE", "the queue was deleted; the next connection declares it again"
+    ),
     _State((exceptions.ResourceError, exceptions.InternalError), "", "look at RabbitMQ's log"),
     _State(_STRANGE, "", "something else than RabbitMQ answers, or cuts in: check host and port"),
 )

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
+import kombu
 import pytest
+from amqp.exceptions import NotFound
 
 from device_status import Lane, Producer, PublishError, State, load_settings
 from support.amqp import count_messages, declare_classic, delete_queues, publish_raw
 from support.commands import wire_object
 from support.rabbitmq import RabbitMQ, missing
 from support.rabbitmq_states import (
+    add_vhost,
     clear_permissions,
     close_connections,
     connection_states,
+    delete_user,
     disk_alarm,
     frozen,
     memory_alarm,
@@ -27,6 +36,7 @@ from support.rabbitmq_states import (
     set_password,
     set_permissions,
     set_user,
+    vhost_url,
 )
 from support.servers import silent
 from support.site import Site
@@ -43,7 +53,7 @@ MOST_TROUBLES = 12
 CONSUMERS = '[proplists:get_value(channel_pid, C) || C <- rabbit_amqqueue:consumers_all(<<"/">>)].'
 
 USER, PASSWORD = "worker", "swordfish"
-LANES = r"^device-status\.(urgent|routine|bulk)$"
+LANES = r"^device-status\."
 WORKER = (LANES, r"^amq\.default$", LANES)
 """What docs/operating.md says a worker needs: configure, write, read."""
 
@@ -55,6 +65,14 @@ def node() -> Iterator[RabbitMQ]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with RabbitMQ() as node:
         yield node
+
+
+ROOT = Path(__file__).parents[2]
+NODE = ROOT / "tests" / "node"
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None or not (NODE / "node_modules").exists(),
+    reason="needs Node.js and: npm ci --prefix tests/node",
+)
 
 
 class TestProducer:
@@ -104,6 +122,11 @@ class TestProducer:
         producer.enqueue(wire_object())
         assert len(connection_states(node)) <= before + 1
 
+    def test_a_queue_that_was_deleted_is_declared_again(self, node: RabbitMQ, producer: Producer) -> None:
+        delete_queues(node.url)
+        producer.enqueue(wire_object())
+        assert count_messages(node.url, Lane.ROUTINE) == 1
+
     def test_many_threads_in_an_alarm_end_in_time_and_leave_nothing_behind(
         self, node: RabbitMQ, producer: Producer
     ) -> None:
@@ -132,7 +155,8 @@ class TestProducer:
 
 class TestWorker:
     @pytest.fixture(scope="class")
-    def site(self, node: RabbitMQ) -> Iterator[Site]:
+    @staticmethod
+    def site(node: RabbitMQ) -> Iterator[Site]:
         """With one worker, whose user is its own."""
         url = set_user(node, USER, PASSWORD, *WORKER)
         with Site(node.url) as site:
@@ -142,16 +166,15 @@ class TestWorker:
 
     @pytest.fixture(autouse=True)
     def _goes_on_in_few_lines(self, site: Site) -> Iterator[None]:
-        """Whatever happened: the same process takes the next command, and has written no traceback."""
+        """Whatever happened: the process takes the next command, and has written no traceback."""
         site.restart_dead_workers()
         (worker,) = site.workers
-        pid, written = worker.pid, len(worker.output)
+        written = len(worker.output)
         yield
         command = site.make_command()
         site.producer.enqueue(command)
         assert site.outcome(command["command_id"], 40).state is State.SUCCEEDED
         assert worker.is_alive
-        assert worker.pid == pid
         said = worker.output[written:]
         assert "Traceback" not in said, said
         troubles = [line for line in said.splitlines() if "ERROR" in line or "CRITICAL" in line]
@@ -191,13 +214,14 @@ class TestWorker:
         marker = f"marker-{uuid.uuid4().hex}"
         set_delivery_limit(node, 2)
         commands = [site.make_command() for _ in range(40)]
-        connections = node.run("rabbit_networking:connections().")
+        eventually(lambda: node.run(CONSUMERS) != "[]", "the worker is back")
+        consumers = node.run(CONSUMERS)
         with silent(site.valkey):
             for each in range(20):
                 publish_raw(node.url, Lane.ROUTINE, f"{marker} {each}".encode())
                 site.publish(*commands[2 * each : 2 * each + 2])
-            time.sleep(8)  # in which a worker that reconnects for it spends every delivery
-            assert node.run("rabbit_networking:connections().") == connections
+            time.sleep(5)  # in which a worker that reconnects for it spends every delivery
+            assert node.run(CONSUMERS) == consumers
         assert {each.state for each in site.outcomes([each["command_id"] for each in commands], 60)} == {
             State.SUCCEEDED
         }
@@ -264,7 +288,7 @@ class TestWorker:
         close_connections(node)
         try:
             eventually(lambda: advice in worker.output[written:], "the worker says what to do")
-            time.sleep(5)  # in which a worker that tries without a pause fills its log
+            time.sleep(4)  # in which a worker that tries without a pause fills its log
         finally:
             open_again()
         assert PASSWORD not in worker.output
@@ -282,3 +306,117 @@ class TestWorker:
         )
         assert worker.is_alive
         delete_queues(node.url)
+
+
+def publish_from_node(url: str) -> tuple[int, str]:
+    """Run the example of the documentation; its exit code, and what it complained about."""
+    command = ["node", str(NODE / "publish_amqp.js"), url, json.dumps(wire_object())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stderr
+
+
+class TestPermissions:
+    """Each user has exactly what docs/operating.md says, and could do with nothing less."""
+
+    @pytest.fixture
+    def producer(self, node: RabbitMQ, redis_url: str) -> Iterator[Callable[..., Producer]]:
+        """Makes one whose user has these permissions: configure, write, read."""
+
+        def make(*permissions: str) -> Producer:
+            url = set_user(node, "producer", "secret", *permissions)
+            return Producer(load_settings(broker_url=url, ledger_url=redis_url))
+
+        yield make
+        delete_user(node, "producer")
+
+    def test_a_producer_publishes(self, producer: Callable[..., Producer]) -> None:
+        producer(LANES, r"^amq\.default$", "^$").enqueue(wire_object())
+
+    @pytest.mark.parametrize("missing", [0, 1])
+    def test_a_producer_with_less_is_refused_and_says_what_it_needs(
+        self, missing: int, producer: Callable[..., Producer]
+    ) -> None:
+        permissions = [LANES, r"^amq\.default$", "^$"]
+        permissions[missing] = "^$"
+        with pytest.raises(PublishError, match=r"ACCESS_REFUSED.*grant the user its permissions"):
+            producer(*permissions).enqueue(wire_object())
+
+    @needs_node
+    def test_a_producer_without_our_package_publishes_to_a_broker_where_nothing_is(
+        self, node: RabbitMQ
+    ) -> None:
+        add_vhost(node, "empty")
+        url = set_user(node, "other", "secret", LANES, r"^amq\.default$", "^$", vhost="empty")
+        assert publish_from_node(url) == (0, "")
+        assert count_messages(vhost_url(node, "empty"), Lane.ROUTINE) == 1
+
+    @needs_node
+    def test_a_producer_without_our_package_that_is_refused_says_so(self, node: RabbitMQ) -> None:
+        url = set_user(node, "another", "secret", "^$", "^$", "^$")
+        code, said = publish_from_node(url)
+        assert code == 1
+        assert "ACCESS_REFUSED" in said
+
+    def test_they_stand_in_the_documentation(self) -> None:
+        text = (ROOT / "docs" / "operating.md").read_text()
+        assert f"| `{LANES}` | `^amq\\.default$` | `^$` |" in text
+        assert f"| `{LANES}` | `^amq\\.default$` | `{LANES}` |" in text
+
+
+class TestDoctor:
+    @pytest.fixture
+    def doctor(self, node: RabbitMQ, redis_url: str) -> Iterator[Callable[..., dict[str, list[str]]]]:
+        """Runs it, as a user with these permissions; the findings about the broker, by level."""
+
+        def run(*permissions: str) -> dict[str, list[str]]:
+            url = set_user(node, "doctor", "secret", *permissions)
+            environment = {
+                **os.environ,
+                "DEVICE_STATUS_BROKER_URL": url,
+                "DEVICE_STATUS_LEDGER_URL": redis_url,
+            }
+            command = [str(Path(sys.executable).with_name("device-status")), "doctor", "--json"]
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+            found: dict[str, list[str]] = {}
+            for each in json.loads(done.stdout):
+                if each["check"] == "broker":
+                    found.setdefault(each["level"], []).append(each["finding"])
+            assert "secret" not in done.stdout + done.stderr
+            return found
+
+        delete_queues(node.url)
+        yield run
+        delete_queues(node.url)
+        delete_user(node, "doctor")
+
+    def test_a_well_broker(self, doctor: Callable[..., dict[str, list[str]]], node: RabbitMQ) -> None:
+        assert doctor(*WORKER).keys() == {"ok"}
+        with kombu.Connection(node.url) as connection, pytest.raises(NotFound):
+            # It looked, and made nothing.
+            connection.default_channel.queue_declare("device-status.bulk", passive=True)
+
+    def test_a_queue_that_something_else_declared(
+        self, doctor: Callable[..., dict[str, list[str]]], node: RabbitMQ
+    ) -> None:
+        declare_classic(node.url, Lane.BULK)
+        (error,) = doctor(*WORKER)["error"]
+        assert "device-status.bulk" in error
+        assert "rabbitmqctl delete_queue" in error
+
+    def test_missing_permissions(self, doctor: Callable[..., dict[str, list[str]]], node: RabbitMQ) -> None:
+        count_messages(node.url, Lane.URGENT)  # declares it
+        errors = doctor("^$", "^$", "^$")["error"]
+        assert ["queue 'device-status.urgent'" in errors[0], "exchange 'amq.default'" in errors[1]] == [
+            True,
+            True,
+        ]
+        assert all("grant the user its permissions" in error for error in errors)
+
+    def test_an_alarm(self, doctor: Callable[..., dict[str, list[str]]], node: RabbitMQ) -> None:
+        with memory_alarm(node):
+            (error,) = doctor(*WORKER)["error"]
+            assert "alarm" in error
+            # The server has noticed that this process ended.
+            eventually(lambda: "blocked" not in connection_states(node), "the connection is gone")

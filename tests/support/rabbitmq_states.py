@@ -10,6 +10,8 @@ from support.rabbitmq import RabbitMQ
 from support.waiting import eventually
 
 VHOST: Final = "/"
+BY: Final = "test"
+"""Who changed it, for RabbitMQ's log."""
 
 
 @contextmanager
@@ -55,28 +57,46 @@ def close_connections(node: RabbitMQ) -> None:
     node.run('[rabbit_networking:close_connection(P, "test") || P <- rabbit_networking:connections()].')
 
 
-def set_user(node: RabbitMQ, name: str, password: str, configure: str, write: str, read: str) -> str:
+def add_vhost(node: RabbitMQ, name: str) -> None:
+    """A virtual host with nothing in it."""
+    _call(node, "rabbit_vhost:add", name, BY)
+    set_permissions(node, "guest", ".*", ".*", ".*", name)
+
+
+def vhost_url(node: RabbitMQ, vhost: str) -> str:
+    """The broker's URL for a virtual host."""
+    return f"{node.url.removesuffix('/')}{'/' if vhost == VHOST else vhost}"
+
+
+def set_user(
+    node: RabbitMQ, name: str, password: str, configure: str, write: str, read: str, vhost: str = VHOST
+) -> str:
     """A new user with these permissions; the broker's URL for it."""
-    node.run(f'rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"{password}">>, <<"test">>).')
-    set_permissions(node, name, configure, write, read)
-    return node.url.replace("guest:guest", f"{name}:{password}")
+    _call(node, "rabbit_auth_backend_internal:add_user", name, password, BY)
+    set_permissions(node, name, configure, write, read, vhost)
+    return vhost_url(node, vhost).replace("guest:guest", f"{name}:{password}")
 
 
-def set_permissions(node: RabbitMQ, name: str, configure: str, write: str, read: str) -> None:
+def delete_user(node: RabbitMQ, name: str) -> None:
+    """Its connections are closed."""
+    _call(node, "rabbit_auth_backend_internal:delete_user", name, BY)
+
+
+def set_permissions(
+    node: RabbitMQ, name: str, configure: str, write: str, read: str, vhost: str = VHOST
+) -> None:
     """Regular expressions on names."""
-    words = ", ".join(_binary(each) for each in (name, VHOST, configure, write, read))
-    node.run(f'rabbit_auth_backend_internal:set_permissions({words}, <<"test">>).')
+    _call(node, "rabbit_auth_backend_internal:set_permissions", name, vhost, configure, write, read, BY)
 
 
 def clear_permissions(node: RabbitMQ, name: str) -> None:
     """The user may not even enter the virtual host."""
-    words = ", ".join(_binary(each) for each in (name, VHOST, "test"))
-    node.run(f"rabbit_auth_backend_internal:clear_permissions({words}).")
+    _call(node, "rabbit_auth_backend_internal:clear_permissions", name, VHOST, BY)
 
 
 def set_password(node: RabbitMQ, name: str, password: str) -> None:
     """Change a password; connections that are open stay open."""
-    node.run(f'rabbit_auth_backend_internal:change_password(<<"{name}">>, <<"{password}">>, <<"test">>).')
+    _call(node, "rabbit_auth_backend_internal:change_password", name, password, BY)
 
 
 def set_delivery_limit(node: RabbitMQ, limit: int) -> None:
@@ -88,8 +108,9 @@ def set_delivery_limit(node: RabbitMQ, limit: int) -> None:
 
 
 def set_consumer_timeout(node: RabbitMQ, milliseconds: int) -> None:
-    """How long a message may stay unacknowledged; channels that are open keep theirs."""
+    """How long a message may stay unacknowledged; channels that are open keep what they had."""
     node.run(f"application:set_env(rabbit, consumer_timeout, {milliseconds}).")
+    node.run(f"application:set_env(rabbit, channel_tick_interval, {milliseconds // 2}).")
 
 
 @contextmanager
@@ -101,6 +122,10 @@ def _alarm(node: RabbitMQ, cause: str, mend: str) -> Iterator[None]:
     finally:
         node.run(mend)
         eventually(lambda: node.run("rabbit_alarm:get_alarms().") == "[]", "the alarm is over")
+
+
+def _call(node: RabbitMQ, function: str, *arguments: str) -> None:
+    node.run(f"{function}({', '.join(_binary(each) for each in arguments)}).")
 
 
 def _binary(text: str) -> str:

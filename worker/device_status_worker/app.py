@@ -5,6 +5,7 @@ What is known of Celery's behaviour on Redis was seen on Celery 5.7 and kombu 5.
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from typing import Any
@@ -15,8 +16,9 @@ from celery.exceptions import CPendingDeprecationWarning
 from device_status.command import Lane
 from device_status.errors import SettingsError
 from device_status.publisher import kombu_url, queue, transport_options
-from device_status_worker import ledger_check, process, transport
-from device_status_worker.redaction import quiet_libraries
+from device_status_worker import ledger_check, process, sign_of_life, transport
+from device_status_worker.last_resort import LastResort
+from device_status_worker.redaction import quiet_libraries, without_trace
 
 VISIBILITY_TIMEOUT = 120
 """Seconds after which the Redis transport gives an unacknowledged message to another worker. Longer than
@@ -91,11 +93,19 @@ app.conf.update(
     worker_redirect_stdouts=False,
 )
 transport.install(process.bury_envelope)
+_last_resort = LastResort(process.stop)
+
+
+@signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _init(**_: Any) -> None:
+    _last_resort.start()
 
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
-def _quiet_libraries(**_: Any) -> None:
+def _quiet_libraries(logger: logging.Logger, **_: Any) -> None:
     quiet_libraries()
+    for handler in logger.handlers:
+        handler.addFilter(without_trace)
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -112,11 +122,14 @@ def _ready(sender: Any, **_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
-def _stop_waiting(**_: Any) -> None:
+def _stop_waiting(exitcode: int, **_: Any) -> None:
+    _last_resort.exit_code = exitcode
     process.stop.set()
 
 
 @signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
-def _give_back_listings(**_: Any) -> None:
+def _give_back(**_: Any) -> None:
+    transport.give_back(app.connection_for_write())
+    sign_of_life.remove()
     # Celery waits for its tasks alone; a listing that died with the process would wait for its lease.
     process.lister().join()

@@ -10,6 +10,10 @@ import logging
 import secrets
 from typing import Final
 
+from amqp.exceptions import AMQPError
+from kombu.exceptions import KombuError, OperationalError
+from redis import RedisError
+
 from device_status.command import DeviceStatusCommand
 from device_status.ledger import PREFIX, Ledger
 from device_status.scripts import ledger_errors
@@ -27,6 +31,10 @@ _LOG_WHOLE_REQUESTS: Final = (
     "s3transfer",
     "urllib3",
 )
+
+
+_LIBRARIES: Final = ("amqp", "celery", "kombu", "redis")
+_AWAY: Final = (OSError, AMQPError, KombuError, OperationalError, RedisError)
 
 
 class Pseudonyms:
@@ -68,8 +76,18 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def without_trace(record: logging.LogRecord) -> bool:
+    """For a handler: of a server that is away, libraries say one line. They log a traceback with each."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, _AWAY) and record.name.startswith(_LIBRARIES):
+        record.exc_info = record.exc_text = None
+    return True
+
+
 def quiet_libraries() -> None:
     """Hold back what would log usernames and device keys at the level DEBUG."""
+    # What it says of a lost connection, consumer.py says with its reason and once in a while.
+    logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)
     for name in _LOG_WHOLE_REQUESTS:
         logger = logging.getLogger(name)
         # The effective level: INFO alone would let them say more than the rest at WARNING.

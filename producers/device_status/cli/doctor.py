@@ -11,11 +11,13 @@ from typing import Annotated, Any, Final
 
 import redis
 import typer
+from amqp.exceptions import AMQPError
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
 from device_status.health import is_too_old, server_warnings
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
+from device_status.rabbitmq_check import problems
 from device_status.scripts import connect
 from device_status.settings import Settings, load_settings, scheme, without_password
 
@@ -69,7 +71,7 @@ def doctor(
 def _checked(check: str, run: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from run()
-    except (redis.RedisError, BrokerUnavailableError) as error:
+    except (redis.RedisError, BrokerUnavailableError, AMQPError, OSError) as error:
         yield Finding(check, Level.ERROR, f"{error}; check the URL, and that the server runs")
 
 
@@ -106,6 +108,9 @@ def _workers(settings: Settings) -> Finding:
 def _broker(settings: Settings) -> Iterator[Finding]:
     Publisher(settings.broker_url).ping()
     yield Finding("broker", Level.OK, f"{without_password(settings.broker_url)} answers")
+    if settings.broker_url.startswith("amqp"):
+        for problem in problems(settings.broker_url):
+            yield Finding("broker", Level.ERROR, problem)
     is_redis = scheme(settings.broker_url) in ("redis", "rediss", "sentinel")
     if is_redis and settings.broker_url != settings.ledger:
         for warning in server_warnings(connect(settings.broker_url), name="broker"):
