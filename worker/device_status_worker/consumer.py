@@ -37,8 +37,10 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
         ]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        # Workers need not know of each other, and hear it from the broker at the cost of a message each.
-        super().__init__(*arguments, **options | {"without_gossip": True, "without_mingle": True})
+        # Workers need not know of each other, and hear it from the broker at the cost of a message each. What
+        # sends their heartbeats tries until the broker takes them, in the thread that would notice a SIGTERM.
+        alone = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
+        super().__init__(*arguments, **options | alone)
         self._pace = Pace()
         self._trouble = Seldom(logger)
 

@@ -10,6 +10,8 @@ import logging
 import secrets
 from typing import Final
 
+from celery.exceptions import Reject
+
 from device_status.command import DeviceStatusCommand
 from device_status.ledger import PREFIX, Ledger
 from device_status.scripts import ledger_errors
@@ -68,8 +70,19 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+class _OneLine(logging.Filter):
+    """Celery logs a traceback for each message that goes back to the broker."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record pass."""
+        if record.exc_info and isinstance(record.exc_info[1], Reject):
+            record.exc_info = None
+        return True
+
+
 def quiet_libraries() -> None:
-    """Hold back what would log usernames and device keys at the level DEBUG."""
+    """Hold back what would log usernames and device keys at the level DEBUG, and what says nothing new."""
+    logging.getLogger("celery.app.trace").addFilter(_OneLine())
     # What it says of a lost connection, consumer.py says with its reason and once in a while.
     logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)
     for name in _LOG_WHOLE_REQUESTS:
