@@ -53,6 +53,15 @@ class Forwarder:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
+    def inject(self, data: bytes) -> None:
+        """Send every client what the server never said."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for each in sockets:
+            with suppress(OSError):
+                if each.getsockname()[1] == self.port:
+                    each.sendall(data)
+
     def _accept(self) -> None:
         while True:
             try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,7 +16,7 @@ from redis.retry import Retry
 
 from device_status_worker.local import EmbeddedValkey
 from support.forwarder import Forwarder
-from support.servers import HOST, free_port
+from support.servers import HOST, answering, free_port
 from support.waiting import eventually
 
 USER: Final = "worker"
@@ -94,7 +93,9 @@ def _replica_without_primary(endpoint: Endpoint) -> Iterator[None]:
 @contextmanager
 def _cannot_save(endpoint: Endpoint) -> Iterator[None]:
     # The dump can't be put where a directory stands.
-    (place := Path(endpoint.server.data_dir) / "dump.rdb").mkdir()
+    place = Path(endpoint.server.data_dir) / "dump.rdb"
+    place.unlink(missing_ok=True)
+    place.mkdir()
 
     def last_save() -> str:
         return str(endpoint.admin.info("persistence")["rdb_last_bgsave_status"])
@@ -117,10 +118,10 @@ def _cannot_save(endpoint: Endpoint) -> Iterator[None]:
 @contextmanager
 def _loading(endpoint: Endpoint) -> Iterator[None]:
     with endpoint.admin.pipeline() as pipe:
-        for number in range(40):
+        for number in range(30):
             pipe.set(f"filler:{number}", "x" * 4096)
         pipe.execute()
-    endpoint.admin.config_set("key-load-delay", "500000")
+    endpoint.admin.config_set("key-load-delay", "150000")
     loader = redis.Redis(port=endpoint.server.port, socket_timeout=60, retry=Retry(NoBackoff(), 0))
     reload = threading.Thread(target=lambda: loader.execute_command("DEBUG", "RELOAD"), daemon=True)
     reload.start()
@@ -222,24 +223,8 @@ def _cluster(endpoint: Endpoint) -> Iterator[None]:
 
 @contextmanager
 def _not_redis(endpoint: Endpoint) -> Iterator[None]:
-    with socket.create_server((HOST, 0), backlog=128) as listener:
-
-        def answer() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                with client, suppress(OSError):
-                    client.recv(65_536)
-                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        threading.Thread(target=answer, daemon=True).start()
-        try:
-            with _elsewhere(endpoint, listener.getsockname()[1]):
-                yield
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port, _elsewhere(endpoint, port):
+        yield
 
 
 def _away(endpoint: Endpoint) -> AbstractContextManager[None]:
@@ -262,11 +247,11 @@ def _kill_clients(endpoint: Endpoint) -> None:
 
 
 def _unblock(endpoint: Endpoint) -> None:
-    def blocked() -> list[dict[str, Any]]:
-        return [each for each in endpoint.admin.client_list() if each["cmd"] == "brpop"]
+    def unblock() -> bool:
+        clients = [each["id"] for each in endpoint.admin.client_list() if each["cmd"] == "brpop"]
+        return any(endpoint.admin.execute_command("CLIENT", "UNBLOCK", each, "ERROR") for each in clients)
 
-    for each in eventually(blocked, "a client waits"):
-        endpoint.admin.execute_command("CLIENT", "UNBLOCK", each["id"], "ERROR")
+    eventually(unblock, "a client waits")
 
 
 Mood = Callable[[Endpoint], AbstractContextManager[None]]

@@ -97,6 +97,11 @@ class RabbitMQ:
         self._node: _Child | None = None
 
     @property
+    def port(self) -> int:
+        """It listens there."""
+        return self._port
+
+    @property
     def url(self) -> str:
         """The broker's URL."""
         return f"amqp://guest:guest@{HOST}:{self._port}//"

@@ -70,6 +70,28 @@ def free_port() -> int:
             return port
 
 
+@contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """A port on which whatever is said gets this answer, and the connection's end."""
+    with socket.create_server((HOST, 0), backlog=128) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client, suppress(OSError):
+                    client.recv(65_536)
+                    client.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+
+
 class SilentServer:
     """Accepts every connection and never says a word."""
 

@@ -51,10 +51,8 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # Workers need not know of each other, and hear it from the broker at the cost of a message each. In
         # an alarm RabbitMQ confirms none of them, and the thread that sends them is the one that receives.
-        super().__init__(
-            *arguments,
-            **options | {"without_gossip": True, "without_mingle": True, "without_heartbeat": True},
-        )
+        alone = {"without_gossip": True, "without_mingle": True, "without_heartbeat": True}
+        super().__init__(*arguments, **options | alone)
         # What breaks in the middle of a frame makes py-amqp raise whatever comes: KeyError, struct.error, …
         self.channel_errors = (Exception,)
         self._reception: Reception | None = None

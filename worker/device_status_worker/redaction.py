@@ -11,6 +11,7 @@ import secrets
 from typing import Final
 
 from amqp.exceptions import AMQPError
+from celery.exceptions import Reject
 from kombu.exceptions import KombuError, OperationalError
 from redis import RedisError
 
@@ -34,7 +35,7 @@ _LOG_WHOLE_REQUESTS: Final = (
 
 
 _LIBRARIES: Final = ("amqp", "celery", "kombu", "redis")
-_AWAY: Final = (OSError, AMQPError, KombuError, OperationalError, RedisError)
+_AWAY: Final = (OSError, AMQPError, KombuError, OperationalError, RedisError, Reject)
 
 
 class Pseudonyms:
@@ -77,7 +78,7 @@ def one_line(text: str) -> str:
 
 
 def without_trace(record: logging.LogRecord) -> bool:
-    """For a handler: of a server that is away, libraries say one line. They log a traceback with each."""
+    """For a handler: libraries log a traceback with each message that a server which is away can't take."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, _AWAY) and record.name.startswith(_LIBRARIES):
         record.exc_info = record.exc_text = None
@@ -85,7 +86,7 @@ def without_trace(record: logging.LogRecord) -> bool:
 
 
 def quiet_libraries() -> None:
-    """Hold back what would log usernames and device keys at the level DEBUG."""
+    """Hold back what would log usernames and device keys at the level DEBUG, and what says nothing new."""
     # What it says of a lost connection, consumer.py says with its reason and once in a while.
     logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)
     for name in _LOG_WHOLE_REQUESTS:
