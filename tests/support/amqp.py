@@ -24,7 +24,12 @@ def close_frame(code: int, *, channel: int = 0) -> bytes:
     class_id, method_id = (20, 40) if channel else (10, 50)
     text = b"TEST - as a server may say"
     payload = struct.pack(">HHHB", class_id, method_id, code, len(text)) + text + struct.pack(">HH", 0, 0)
-    return struct.pack(">BHI", 1, channel, len(payload)) + payload + b"\xce"
+    return frame(payload, channel=channel)
+
+
+def frame(payload: bytes, *, channel: int = 0, end: bytes = b"\xce") -> bytes:
+    """A frame with a method."""
+    return struct.pack(">BHI", 1, channel, len(payload)) + payload + end
 
 
 def declare_classic(url: str, lane: Lane) -> None:
