@@ -55,5 +55,6 @@ class Errands:
             return errand()
         except Exception as error:
             # The text of the error may hold the message.
-            logger.error("%s: %s at %s; it goes on", self._name, type(error).__name__, place(error))  # noqa: TRY400
+            name = type(error).__name__
+            logger.error("%s met %s at %s and goes on", self._name, name, place(error))  # noqa: TRY400
             return False

@@ -78,10 +78,14 @@ def one_line(text: str) -> str:
 
 
 def without_trace(record: logging.LogRecord) -> bool:
-    """For a handler: libraries log a traceback with each message that a server which is away can't take."""
+    """For a handler: a server that is away is one line in the log. Libraries log a traceback with each message
+    that it can't take.
+    """
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, _AWAY) and record.name.startswith(_LIBRARIES):
         record.exc_info = record.exc_text = None
+        # Of a lost connection, consumer.py says what is to be said.
+        return record.name != "celery.worker.loops"
     return True
 
 
