@@ -15,8 +15,7 @@ from celery.exceptions import CPendingDeprecationWarning
 from device_status.command import Lane
 from device_status.errors import SettingsError
 from device_status.publisher import kombu_url, queue, transport_options
-from device_status_worker import ledger_check, process, transport
-from device_status_worker.last_resort import LastResort
+from device_status_worker import last_resort, ledger_check, process, transport
 from device_status_worker.redaction import quiet_libraries
 
 VISIBILITY_TIMEOUT = 120
@@ -87,12 +86,11 @@ app.conf.update(
     worker_redirect_stdouts=False,
 )
 transport.install(process.bury_envelope)
-_last_resort = LastResort(process.stop)
 
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _init(**_: Any) -> None:
-    _last_resort.start()
+    last_resort.start()
 
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -114,8 +112,7 @@ def _ready(sender: Any, **_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
-def _stop_waiting(exitcode: int, **_: Any) -> None:
-    _last_resort.exit_code = exitcode
+def _stop_waiting(**_: Any) -> None:
     process.stop.set()
 
 
