@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import sys
 
-import redis
-
 from device_status import load_settings
-from device_status.settings import without_password
+from device_status.scripts import connect
+from device_status.urls import without_password
 
 LONGEST_SILENCE = 60
 """Seconds."""
@@ -26,7 +25,7 @@ def main() -> int:
     if not url.startswith(("redis://", "rediss://")):
         print(f"not checked: {without_password(url)} does not tell who listens")
         return 0
-    with redis.Redis.from_url(url, decode_responses=True, socket_timeout=5, protocol=2) as broker:
+    with connect(url) as broker:
         here = broker.client_info()["addr"].rpartition(":")[0]
         silences = [
             int(client["idle"])

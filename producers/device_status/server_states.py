@@ -13,6 +13,8 @@ from typing import Final
 import redis
 from redis import exceptions
 
+from device_status.connection_errors import advice, cause
+
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
@@ -101,11 +103,22 @@ def is_about_data(error: redis.ResponseError) -> bool:
 
 def explain(error: BaseException) -> str:
     """An error in one line that may be logged: what was said, and what to do if that is known."""
+    return "; ".join(filter(None, (told(error), what_to_do(error))))
+
+
+def told(error: BaseException) -> str:
+    """What was said, after the name of the error; without passwords and what was sent."""
     chain = _chain(error)
-    root = next((each for each in chain if isinstance(each, redis.RedisError)), chain[0])
-    state = state_of(error)
-    words = [type(root).__name__, said(root)]
-    return ": ".join(filter(None, words)) + (f"; {state.what_to_do}" if state else "")
+    by_redis = (each for each in chain if isinstance(each, redis.RedisError))
+    root = next(by_redis, next((each for each in chain if str(each)), error))
+    return ": ".join(filter(None, (type(root).__name__, said(root))))
+
+
+def what_to_do(error: BaseException) -> str | None:
+    """What helps, if that is known."""
+    if state := state_of(error):
+        return state.what_to_do
+    return next((text for each in _chain(error) if (text := advice(str(each)))), None)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -121,4 +134,4 @@ def said(error: BaseException) -> str:
         # Its text is whatever came from the server.
         return "its answer is not one of Redis"
     text = _ARGUMENTS.sub("", _PIPELINE.sub("", str(error)))
-    return " ".join(text.split())
+    return " ".join(cause(text).split())

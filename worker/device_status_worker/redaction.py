@@ -65,11 +65,6 @@ def place(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
 
 
-def one_line(text: str) -> str:
-    """A sender's text as it may stand in a log: a line break would let it write lines of its own."""
-    return text if text.isprintable() else ascii(text)
-
-
 class _OneLine(logging.Filter):
     """Celery logs a traceback for each message that goes back to the broker."""
 
