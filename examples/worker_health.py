@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import sys
 
-import redis
-
 from device_status import load_settings
-from device_status.settings import without_password
+from device_status.scripts import connect
+from device_status.urls import without_password
 from device_status_worker import sign_of_life
 
 LONGEST_SILENCE = 60
@@ -32,7 +31,7 @@ def main() -> int:
             return 1
         print(f"a worker of this host was connected {silence:.0f} s ago")
         return 0
-    with redis.Redis.from_url(url, decode_responses=True, socket_timeout=5, protocol=2) as broker:
+    with connect(url) as broker:
         here = broker.client_info()["addr"].rpartition(":")[0]
         silences = [
             int(client["idle"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
+import trustme
 
 from device_status import Producer, Settings, load_settings
 from device_status.ledger import Ledger
@@ -83,3 +85,17 @@ def rabbitmq_url(request: pytest.FixtureRequest) -> str:
         return ""
     node: RabbitMQ = request.getfixturevalue("rabbitmq")
     return node.url
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """The one that clients trust where they speak TLS."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of its certificate."""
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(file)
+    return file

@@ -29,8 +29,10 @@ from pydantic_core import PydanticCustomError
 from device_status.errors import InvalidCommandError
 
 SCHEMA_VERSION: Final = 1
+RESERVED_PREFIXES: Final = ("incident:", "repair:")
+"""Of the ids that incidents and repairs give their commands (lua/prelude.lua refuses them to all others)."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339: Final = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$"
 _RFC_3339_PATTERN: Final = re.compile(_RFC_3339, re.ASCII)
 
@@ -114,13 +116,17 @@ class DeviceStatusCommand(BaseModel):
         SCHEMA_VERSION, description="Version of this contract."
     )
     command_id: str = Field(
-        default_factory=new_command_id, min_length=1, max_length=256, description="Default: a new UUIDv7."
+        default_factory=new_command_id,
+        min_length=1,
+        max_length=256,
+        description="Default: a new UUIDv7. `incident:` and `repair:` are reserved beginnings.",
     )
     idempotency_key: str = Field(
         default_factory=lambda fields: str(fields["command_id"]),
         min_length=1,
         max_length=256,
-        description="Commands with the same key are one command. Default: command_id.",
+        description="Commands with the same key are one command. Default: command_id. "
+        "`incident:` and `repair:` are reserved beginnings.",
     )
     user_pool_id: str = Field(
         min_length=1,
@@ -148,7 +154,9 @@ class DeviceStatusCommand(BaseModel):
         description="Orders the commands for one device. Default: now. On a tie not_remembered wins.",
     )
     expires_at: Instant | None = Field(None, description="Past it, the outcome is `expired`, with no call.")
-    incident_id: str | None = Field(None, max_length=256, description="For the audit trail.")
+    incident_id: str | None = Field(
+        None, max_length=256, description="For the audit trail; it makes the command no part of an incident."
+    )
     requested_by: str | None = Field(None, max_length=256, description="For the audit trail.")
     reason: str | None = Field(None, max_length=1024, description="For the audit trail.")
 
@@ -191,6 +199,19 @@ def parse_command(fields: Mapping[str, Any]) -> DeviceStatusCommand:
         raise InvalidCommandError(explain(error)) from None
 
 
+def check_unreserved(command: DeviceStatusCommand) -> None:
+    """Check that a producer's command has no id that only incidents and repairs may give.
+
+    Raises:
+        InvalidCommandError: names the field and the rule.
+    """
+    for name in ("command_id", "idempotency_key"):
+        if getattr(command, name).startswith(RESERVED_PREFIXES):
+            raise InvalidCommandError(
+                f"{name}: begins with {' or '.join(RESERVED_PREFIXES)}, which are reserved; use another"
+            )
+
+
 def explain(error: ValidationError) -> str:
     """One line for a person: `username: 129 characters, the rule is 1 to 128; status: …`."""
     return "; ".join(
@@ -213,7 +234,7 @@ def device_hash(user_pool_id: str, username: str, device_key: str) -> str:
 
 def microseconds(instant: datetime) -> int:
     """Whole microseconds since 1970; exact, unlike `timestamp()`."""
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    return (instant - EPOCH) // timedelta(microseconds=1)
 
 
 def _explain_one(problem: dict[str, Any]) -> str:

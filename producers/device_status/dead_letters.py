@@ -29,7 +29,7 @@ class DeadLetter:
 
     id: str
     error_code: str
-    error_message: str
+    error_message: str = field(repr=False)
     request_id: str | None
     attempts: int
     first_at: datetime
@@ -40,12 +40,12 @@ class DeadLetter:
     lane: Lane | None
     command: DeviceStatusCommand | None
     """None for what is no command."""
-    raw: str | None
+    raw: str | None = field(repr=False)
     """The message as received, where it is no command."""
     queue: str | None
     """The queue that such a message came from."""
     incident_id: str | None = None
-    """The incident that a command or user belongs to."""
+    """The incident that a command or user is part of; not what a producer's command says of one."""
     username: str | None = field(default=None, repr=False)
     """Personal data: of the command, or the user whose devices can't be listed."""
 
@@ -136,6 +136,8 @@ class DeadLetters:
                 raise NotRedrivableError(
                     f"{letter_id}: another command holds its idempotency key; send it anew with another key"
                 )
+            case ["not_redrivable", "ReservedId"]:
+                raise NotRedrivableError(f"{letter_id}: its id or key is reserved; send it anew with another")
             case ["not_redrivable", code]:
                 raise NotRedrivableError(
                     f"{letter_id}: is no valid command ({code}); correct it and send it anew"
@@ -144,7 +146,7 @@ class DeadLetters:
 
     def purge(self, *, older_than: timedelta = timedelta(0)) -> int:
         """Remove those that became dead letters at least `older_than` ago, for good; says how many."""
-        return purge(self._ledger, older_than)
+        return _purge(self._ledger, older_than, "dead")
 
     def _ids(self) -> Iterator[str]:
         # By time and not by rank: ranks shift while the caller redrives what is listed.
@@ -171,11 +173,15 @@ class DeadLetters:
             latest = oldest
 
 
-def purge(ledger: Ledger, older_than: timedelta) -> int:
-    """See `DeadLetters.purge`; the sweeper calls it with the retention."""
+def purge_past_retention(ledger: Ledger) -> int:
+    """Remove those past the retention, for the sweeper; those of an incident stay as long as the incident."""
+    return _purge(ledger, ledger.retention, "dead:aging")
+
+
+def _purge(ledger: Ledger, older_than: timedelta, which: str) -> int:
     removed = 0
     while True:
-        some: int = ledger.scripts.run("purge", [], int(older_than.total_seconds() * 1000), _PAGE)
+        some: int = ledger.scripts.run("purge", [], which, int(older_than.total_seconds() * 1000), _PAGE)
         removed += some
         if some < _PAGE:
             return removed
@@ -196,6 +202,6 @@ def _letter(fields: dict[str, str]) -> DeadLetter:
         command=command,
         raw=fields.get("raw"),
         queue=fields.get("queue"),
-        incident_id=fields.get("incident") or (command.incident_id if command else None),
+        incident_id=fields.get("incident") or None,
         username=command.username if command else fields.get("username"),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from device_status.urls import ServerUrl
+
 
 def server_warnings(client: Any, *, name: str) -> list[str]:
     """What is wrong with the settings of a Redis or Valkey, each with what to do about it.
@@ -32,6 +34,26 @@ def server_warnings(client: Any, *, name: str) -> list[str]:
     elif persistence.get("aof_last_write_status", "ok") != "ok":
         warnings.append(f"{name}: the append-only file could not be written last time; look at its disk")
     return warnings
+
+
+def connection_warnings(url: str, *, name: str) -> list[str]:
+    """What the options of a URL leave unverified, with what to do about it.
+
+    Parameters:
+        name: what the server is here: `ledger` or `broker`.
+    """
+    tls = ServerUrl.parse(url).tls
+    if tls is None or tls.check_hostname:
+        return []
+    if tls.verify:
+        return [
+            f"{name}: the server's host name is not verified: any holder of a certificate that its authority "
+            "issued may pose as it; remove ssl_check_hostname=false"
+        ]
+    return [
+        f"{name}: the server's certificate is not verified: anybody on the way may pose as it and read the "
+        "password; set ssl_ca_certs instead of ssl_cert_reqs=none"
+    ]
 
 
 def is_too_old(client: Any) -> str | None:

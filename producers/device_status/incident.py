@@ -126,7 +126,7 @@ def incident_key(incident_id: str, part: str = "") -> str:
 
 def command_id(incident_id: str, user_pool_id: str, username: str, device_key: str) -> str:
     """The id, and idempotency key, of an incident's command for a device: the same whenever it is asked."""
-    return f"{incident_id}:{device_hash(user_pool_id, username, device_key)[:32]}"
+    return f"incident:{incident_id}:{device_hash(user_pool_id, username, device_key)[:32]}"
 
 
 def make_command(

@@ -9,6 +9,7 @@ from html import escape
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final, TextIO
 
+from device_status.clean import printable
 from device_status.incident_chart import chart
 from device_status.incident_records import Digest, Record
 
@@ -49,6 +50,8 @@ _NOT_SHOWN: Final = (
 _MUST_BE_SHOWN: Final = ("reason", "requested_by")
 """Facts whose absence is told."""
 
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+"""For the browser: nothing is run and nothing is fetched, whatever stands in the page."""
 _STYLE: Final = """
 :root { color-scheme: light; font: 15px/1.45 system-ui, sans-serif; color: #1c2127; background: #fff }
 body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
@@ -101,9 +104,10 @@ def write_html(records: Iterable[Record], timeline: Sequence[tuple[datetime, int
 
 
 def _head(incident: Record, digest: str, out: TextIO) -> None:
-    title = f"Incident {escape(str(incident['incident_id']))}"
+    title = _plain(f"Incident {incident['incident_id']}")
     out.write(
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
+        f"<meta http-equiv='Content-Security-Policy' content=\"{_POLICY}\">"
         f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
         f"<body><h1>{title}</h1>"
     )
@@ -144,17 +148,21 @@ def _facts(facts: Mapping[str, Any], out: TextIO) -> None:
     for name, value in facts.items():
         if value is not None or name in _MUST_BE_SHOWN:
             shown = "not given" if value is None else _shown(name, value)
-            out.write(f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{shown}</dd>")
+            out.write(f"<dt>{_plain(name.replace('_', ' '))}</dt><dd>{shown}</dd>")
     out.write("</dl>")
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value as people read it, escaped."""
+    """A value as people read it: nothing in it is markup, steers or hides."""
     if name.endswith(("_at", " at")):
         return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return escape(f"{value:,}" if isinstance(value, int) else str(value))
+    return _plain(f"{value:,}" if isinstance(value, int) else str(value))
+
+
+def _plain(text: str) -> str:
+    return escape(printable(text))
 
 
 def _section(title: str, columns: Sequence[str], rows: Any, out: TextIO) -> None:

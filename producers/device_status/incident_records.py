@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from device_status.clean import printable
 from device_status.incident import Progress, incident_key
+from device_status.incident_rules import unknown
 from device_status.incidents import Incidents
 from device_status.ledger import command_key, from_ms
 from device_status.scripts import ledger_errors
@@ -17,7 +18,6 @@ from device_status.scripts import ledger_errors
 Record = dict[str, Any]
 
 _PAGE: Final = 500
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ENTRY: Final = (
     "command",
     "state",
@@ -38,7 +38,7 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
     Shapes: see docs/incident-report.md. Usernames are in them: a report is evidence.
 
     Raises:
-        IncidentError: there is no such incident, or no longer.
+        IncidentError: there is no such incident, or no longer, not even at the end of the records.
     """
     progress = incidents.progress(incident_id)
     yield _incident(progress)
@@ -60,12 +60,19 @@ def records(incidents: Incidents, incident_id: str) -> Iterator[Record]:
         for finding in map(json.loads, findings):
             # What became of the incident's own devices stands with them.
             if finding["finding"] != "not_as_ordered":
-                yield {"record": "finding", **{name: _clean(value) for name, value in finding.items()}}
+                fields = {
+                    # Names are evidence, and are looked up: they stay as they are.
+                    name: value if name == "username" else _clean(value)
+                    for name, value in finding.items()
+                }
+                yield {"record": "finding", **fields}
+    if incidents.progress(incident_id).opened_at != progress.opened_at:
+        raise unknown(incident_id)
 
 
 def canonical(record: Mapping[str, Any]) -> str:
     """One line of JSON, the same for equal records: sorted names, no spaces, UTF-8 unescaped; as `jq -cS`."""
-    return json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(record, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 class Digest:
@@ -166,7 +173,7 @@ def _device(key: str, entry: Mapping[str, str | None], run: str | None, is_unver
         record[name] = _clean(entry[name] or None)
     if run is not None:
         missing = "not_verified" if is_unverified else "gone"
-        record["verified_as"] = entry["verified_as"] if entry["verified_run"] == run else missing
+        record["verified_as"] = _clean(entry["verified_as"]) if entry["verified_run"] == run else missing
     return record
 
 
@@ -175,5 +182,5 @@ def _time(milliseconds: str | int | None) -> str | None:
 
 
 def _clean(value: Any) -> Any:
-    """Without what no report and no terminal should be told, and what JSON writers escape differently."""
-    return _CONTROL.sub(" ", value) if isinstance(value, str) else value
+    """For what is read and never looked up. It also keeps out what JSON writers escape in different ways."""
+    return printable(value) if isinstance(value, str) else value

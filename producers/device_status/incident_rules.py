@@ -33,12 +33,6 @@ def check_user(user_pool_id: str, username: str) -> None:
     _check(user_pool_id, username, Status.NOT_REMEMBERED)
 
 
-def check_device(user_pool_id: str, username: str, device_key: str) -> None:
-    """Raises InvalidCommandError where the contract has no such device."""
-    status, issued_at = Status.NOT_REMEMBERED, from_ms(0)
-    make_command("x", user_pool_id, username, device_key, status=status, issued_at=issued_at)
-
-
 def check_pool(user_pool_id: str, status: Status) -> None:
     """Raises InvalidCommandError where the contract has no such pool."""
     _check(user_pool_id, "x", status)

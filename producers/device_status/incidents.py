@@ -18,7 +18,7 @@ from device_status.incident import (
 )
 from device_status.incident_rules import check_id, check_pool, check_user, may_be_id, unknown
 from device_status.ledger import PREFIX, Ledger, from_ms, gate_key
-from device_status.producer import enter_and_publish_or_tell
+from device_status.producer import Life, enter_and_publish_or_tell
 from device_status.publisher import Publisher
 from device_status.scripts import ledger_errors
 from device_status.settings import Settings, load_settings
@@ -26,6 +26,9 @@ from device_status.settings import Settings, load_settings
 _PAGE: Final = 1000
 _WALK: Final = 500
 _POLL: Final = 0.5
+
+OnAdded = Callable[[int, int], None]
+"""Takes how many users or devices were new to an incident, and how many it knew."""
 
 
 class Incidents:
@@ -58,6 +61,7 @@ class Incidents:
         requested_by: str | None = None,
         urgent: bool = False,
         refused: Callable[[], int] = lambda: 0,
+        on_added: OnAdded | None = None,
     ) -> Progress:
         """Order one status for every device of many users; workers list the devices and change them.
 
@@ -73,6 +77,8 @@ class Incidents:
             urgent: before everything else.
             refused: asked at the end, how many users or devices the caller left out because they break the
                 contract; the report tells it.
+            on_added: called after each thousand with how many of them were new to the incident, and how many
+                it knew already.
 
         Raises:
             InvalidCommandError: the id, the pool, a username or a device breaks the contract; what
@@ -83,8 +89,8 @@ class Incidents:
         status = Status(status)
         check_pool(user_pool_id, status)
         self._begin(incident_id, user_pool_id, status, urgent, reason, requested_by, all_users=all_users)
-        self.add_users(incident_id, user_pool_id, users)
-        self.add_devices(incident_id, devices)
+        self.add_users(incident_id, user_pool_id, users, on_added)
+        self.add_devices(incident_id, devices, on_added)
         self.ledger.scripts.run("incident_seal", [], incident_id, refused())
         return self.progress(incident_id)
 
@@ -181,15 +187,21 @@ class Incidents:
                 return progress
             time.sleep(_POLL)
 
-    def add_users(self, incident_id: str, user_pool_id: str, users: Iterable[str]) -> None:
+    def add_users(
+        self, incident_id: str, user_pool_id: str, users: Iterable[str], on_added: OnAdded | None = None
+    ) -> None:
         """More users; `open` does it."""
         names = iter(users)
         while page := list(islice(names, _PAGE)):
             for name in page:
                 check_user(user_pool_id, name)
-            self._add(incident_id, page, given=False)
+            new = self._add(incident_id, page, given=False)
+            if on_added:
+                on_added(new, len(page) - new)
 
-    def add_devices(self, incident_id: str, devices: Iterable[tuple[str, str]]) -> None:
+    def add_devices(
+        self, incident_id: str, devices: Iterable[tuple[str, str]], on_added: OnAdded | None = None
+    ) -> None:
         """Devices that need not be listed; `open` does it."""
         pairs = iter(devices)
         while page := list(islice(pairs, _PAGE)):
@@ -205,7 +217,12 @@ class Incidents:
                 for name, key in page
             ]
             self._add(incident_id, sorted({name for name, _ in page}), given=True)
-            enter_and_publish_or_tell(self.ledger, self._publisher, commands, Lane(known["lane"]))
+            life, lane = Life(incident_id, known.get("life", "")), Lane(known["lane"])
+            results = enter_and_publish_or_tell(self.ledger, self._publisher, commands, lane, members_of=life)
+            if not results:
+                raise unknown(incident_id)
+            if on_added:
+                on_added(results.count(None), len(results) - results.count(None))
 
     def _begin(
         self,
@@ -242,9 +259,12 @@ class Incidents:
             case ["cancelled"]:
                 raise IncidentError(f"{incident_id} was cancelled: open a new incident under another id")
 
-    def _add(self, incident_id: str, names: Sequence[str], *, given: bool) -> None:
-        if self.ledger.scripts.run("incident_users", [], incident_id, int(given), *names) < 0:
+    def _add(self, incident_id: str, names: Sequence[str], *, given: bool) -> int:
+        """How many of them are new to it."""
+        new = int(self.ledger.scripts.run("incident_users", [], incident_id, int(given), *names))
+        if new < 0:
             raise IncidentError(f"{incident_id} was cancelled meanwhile")
+        return new
 
     def _change(self, incident_id: str, state: str) -> Progress:
         match self.ledger.scripts.run("incident_state", [], incident_id, state):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from device_status.command import DeviceStatusCommand, Lane, microseconds
+from device_status.command import EPOCH, DeviceStatusCommand, Lane, microseconds
 from device_status.errors import DeviceStatusError
 from device_status.outcomes import (
     Busy,
@@ -25,10 +25,12 @@ from device_status.outcomes import (
     Conflict,
     DeviceBusy,
     Done,
+    Entered,
     Held,
     Lost,
     Record,
     Repair,
+    Reserved,
     State,
     Waiting,
 )
@@ -69,13 +71,8 @@ class Ledger:
         prelude = source("device_status", "prelude_incident") + source("device_status", "prelude")
         self.scripts = Scripts(self.redis, "device_status", prelude=prelude, patience=patience)
 
-    def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[State | Conflict | None]:
-        """Write an entry for each command that has none.
-
-        Returns:
-            For each command: None where it was entered; its state where the same command is known
-            already; `Conflict` where its idempotency key belongs to another and it is a dead letter now.
-        """
+    def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[Entered]:
+        """Write an entry for each command that has none."""
         arguments = [
             text
             for command in commands
@@ -83,10 +80,28 @@ class Ledger:
         ]
         entries = [command_key(command.idempotency_key) for command in commands]
         results = self.scripts.run("enter", entries, lane, self.retention_ms, *arguments)
-        return [
-            None if result == "entered" else Conflict() if result == "conflict" else State(result)
-            for result in results
+        return [_entered(result) for result in results]
+
+    def enter_members(
+        self, incident_id: str, life: str, commands: Sequence[DeviceStatusCommand], lane: Lane
+    ) -> list[Entered]:
+        """Write an entry for each of an incident's commands that has none yet, and count its device.
+
+        Parameters:
+            life: of the incident, as it was when its commands were made: one that was opened anew under the
+                same id since then takes none of them.
+
+        Returns:
+            As `enter`; empty where the incident is gone.
+        """
+        arguments = [
+            text
+            for command in commands
+            for text in (command.command_id, command.fingerprint, as_json(command), command.username)
         ]
+        entries = [command_key(command.command_id) for command in commands]
+        results = self.scripts.run("members", entries, incident_id, life, lane, *arguments)
+        return [_entered(result) for result in results]
 
     def claim(self, command: DeviceStatusCommand, lane: Lane) -> ClaimResult:
         """Lease the command and its device to a new owner; a command without an entry gets one, in `lane`."""
@@ -126,6 +141,8 @@ class Ledger:
                 return Held()
             case ["conflict"]:
                 return Conflict()
+            case ["reserved"]:
+                return Reserved()
             case ["known_as", stored]:
                 # As the text that it is kept as: the scripts write JSON in another way than we do.
                 return self._claim(DeviceStatusCommand.model_validate_json(stored), stored, lane)
@@ -202,6 +219,11 @@ class Ledger:
                 return Repair(command, Lane(lane))
         return None
 
+    def first_received(self, what: str) -> datetime:
+        """When this was received first, on the server's clock; the same for twice the retention."""
+        answer = self.scripts.run("received", [f"{PREFIX}received:{what}"], self.retention_ms)
+        return EPOCH + timedelta(microseconds=int(answer))
+
     def lookup(self, command_id: str) -> Record | None:
         """What is known of a command; None where nothing is, or no longer (see the retention)."""
         with ledger_errors():
@@ -244,6 +266,7 @@ class Ledger:
             *error,
             request_id,
             int(in_doubt * LATE * 1000),
+            command.user_pool_id,
         )
         return answer
 
@@ -279,6 +302,17 @@ def parse_stored(text: str) -> DeviceStatusCommand | None:
 def from_ms(milliseconds: str | int) -> datetime:
     """A time as the scripts write it."""
     return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
+
+
+def _entered(result: str) -> Entered:
+    match result:
+        case "entered":
+            return None
+        case "conflict":
+            return Conflict()
+        case "reserved":
+            return Reserved()
+    return State(result)
 
 
 def _record(fields: dict[str, str]) -> Record:

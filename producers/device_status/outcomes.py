@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -76,6 +76,11 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """Its id or key is of the form that only incidents and repairs use; it is a dead letter now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """The command is in `retry_wait`: the sweeper publishes it again when it is due."""
 
@@ -93,13 +98,15 @@ class Lost:
 class Repair:
     """A command that the ledger made itself."""
 
-    command: str
+    command: str = field(repr=False)
     """As JSON; its entry is written."""
     lane: Lane
 
 
-ClaimResult = Claimed | Done | Busy | DeviceBusy | Held | Conflict
-Handled = Done | Busy | DeviceBusy | Held | Conflict | Waiting | Lost
+ClaimResult = Claimed | Done | Busy | DeviceBusy | Held | Conflict | Reserved
+Handled = Done | Busy | DeviceBusy | Held | Conflict | Reserved | Waiting | Lost
+Entered = State | Conflict | Reserved | None
+"""What entering a command finds: None where it is new, its state where the same command is known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ class Record:
     entered_at: datetime
     finished_at: datetime | None
     error_code: str | None
-    error_message: str | None
+    error_message: str | None = field(repr=False)
     request_id: str | None
     command: DeviceStatusCommand | None
     """None where the ledger holds no valid command."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from device_status.command import DeviceStatusCommand, Lane, parse_command
+from device_status.command import DeviceStatusCommand, Lane, check_unreserved, parse_command
 from device_status.errors import InvalidCommandError, PublishError
 from device_status.ledger import Ledger, as_json
-from device_status.outcomes import Conflict, Record, State
+from device_status.outcomes import Conflict, Entered, Record, Reserved, State
 from device_status.publisher import (
     MESSAGES_A_BATCH,
     MOST_COMMANDS_A_MESSAGE,
@@ -22,7 +22,17 @@ from device_status.settings import Settings, load_settings
 
 Command = DeviceStatusCommand | Mapping[str, Any]
 
-_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
+COMMANDS_PER_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
+"""`enqueue_many` enters and publishes so many at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of an incident: its id may be opened anew once it was forgotten."""
+
+    incident_id: str
+    life: str
+    """As the ledger has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,8 @@ class Producer:
     ) -> EnqueueReport:
         """Enqueue any number of commands, in constant memory.
 
+        An error that `commands` itself raises comes through once all that it gave before is enqueued.
+
         Parameters:
             on_refused: called with each refusal instead of collecting them in the report.
             on_progress: called after each batch with how many commands were looked at so far.
@@ -115,9 +127,8 @@ class Producer:
         """
         lane, report = Lane(lane), EnqueueReport()
         refuse = on_refused or report.refused.append
-        numbered = enumerate(commands)
         seen = 0
-        while batch := list(islice(numbered, _BATCH)):
+        for batch in _batches(commands):
             good: list[tuple[int, DeviceStatusCommand]] = []
             for index, command in batch:
                 try:
@@ -128,7 +139,7 @@ class Producer:
                 self._ledger, self._publisher, [command for _, command in good], lane, report
             )
             for (index, _), result in zip(good, results, strict=True):
-                if isinstance(result, Conflict):
+                if isinstance(result, Conflict | Reserved):
                     refuse(Refusal(index, "idempotency_key: belongs to a command with other content"))
                 else:
                     report.accepted += 1
@@ -165,14 +176,15 @@ def enter_and_publish_or_tell(
     commands: Sequence[DeviceStatusCommand],
     lane: Lane,
     report: EnqueueReport | None = None,
-) -> list[State | Conflict | None]:
+    members_of: Life | None = None,
+) -> list[Entered]:
     """`enter_and_publish` for callers outside.
 
     Raises:
         PublishError: instead of BrokerUnavailableError; says what to do.
     """
     try:
-        return enter_and_publish(ledger, publisher, commands, lane)
+        return enter_and_publish(ledger, publisher, commands, lane, members_of)
     except BrokerUnavailableError as error:
         raise PublishError(
             f"{error}; the ledger holds the command: repeat the call with the same command "
@@ -183,18 +195,30 @@ def enter_and_publish_or_tell(
 
 
 def enter_and_publish(
-    ledger: Ledger, publisher: Publisher, commands: Sequence[DeviceStatusCommand], lane: Lane
-) -> list[State | Conflict | None]:
+    ledger: Ledger,
+    publisher: Publisher,
+    commands: Sequence[DeviceStatusCommand],
+    lane: Lane,
+    members_of: Life | None = None,
+) -> list[Entered]:
     """Enter commands and publish those that need a message; for each what `Ledger.enter` says.
+
+    Parameters:
+        members_of: the incident that orders the commands; empty is returned where it is gone.
 
     Raises:
         BrokerUnavailableError: they are entered, but some or all were not published.
     """
-    results = ledger.enter(commands, lane) if commands else []
+    if not commands:
+        return []
+    if members_of is None:
+        results = ledger.enter(commands, lane)
+    else:
+        results = ledger.enter_members(members_of.incident_id, members_of.life, commands, lane)
     # What is past `queued` has been received; what is still `queued` may have lost its message.
     waiting = [
         as_json(command)
-        for command, result in zip(commands, results, strict=True)
+        for command, result in zip(commands, results, strict=bool(results))
         if result is None or result is State.QUEUED
     ]
     if waiting:
@@ -202,5 +226,24 @@ def enter_and_publish(
     return results
 
 
+def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]:
+    """Commands with their place; an error of theirs comes after the batch that it cut short."""
+    numbered = enumerate(commands)
+    while True:
+        batch: list[tuple[int, Command]] = []
+        try:
+            for each in islice(numbered, COMMANDS_PER_BATCH):
+                batch.append(each)  # list(…) would lose them with the error
+        except Exception:
+            if batch:
+                yield batch
+            raise
+        if not batch:
+            return
+        yield batch
+
+
 def _checked(command: Command) -> DeviceStatusCommand:
-    return command if isinstance(command, DeviceStatusCommand) else parse_command(command)
+    checked = command if isinstance(command, DeviceStatusCommand) else parse_command(command)
+    check_unreserved(checked)
+    return checked

@@ -21,12 +21,12 @@ import redis
 from amqp.exceptions import AMQPError, MessageNacked
 from kombu.exceptions import ConnectionLimitExceeded, KombuError, OperationalError
 
+from device_status.broker import connection_to
 from device_status.command import Lane
 from device_status.errors import DeviceStatusError
 from device_status.rabbitmq import Alarms, Blocked
-from device_status.sentinel import SCHEME, SentinelUrl
 from device_status.server_states import explain, state_of
-from device_status.settings import without_password
+from device_status.urls import without_password
 
 APPLY: Final = "device_status.apply"
 APPLY_MANY: Final = "device_status.apply_many"
@@ -176,9 +176,7 @@ class Publisher:
             if self._pid != os.getpid():
                 # A child must neither use nor close the sockets that it shares with its parent.
                 self._inherited.append(self._pool)
-                self._pool = kombu.Connection(
-                    kombu_url(self._broker_url), transport_options=transport_options(self._broker_url)
-                ).Pool(_CONNECTIONS)
+                self._pool = connection_to(self._broker_url).Pool(_CONNECTIONS)
                 self._pid = os.getpid()
             return self._pool
 
@@ -198,28 +196,6 @@ def queue(lane: Lane, broker_url: str) -> kombu.Queue:
         queue_arguments=arguments,
         durable=True,
     )
-
-
-def kombu_url(broker_url: str) -> str:
-    """The URL as kombu reads it."""
-    if broker_url.startswith(f"{SCHEME}://"):
-        return SentinelUrl.parse(broker_url).kombu_url
-    return broker_url
-
-
-def transport_options(broker_url: str) -> dict[str, Any]:
-    """Options with which no call on the broker waits for ever (kombu's default for Redis is no timeout)."""
-    if broker_url.startswith("amqp"):
-        return {"confirm_publish": True, "connect_timeout": 3, "read_timeout": 10, "write_timeout": 10}
-    options: dict[str, Any] = {
-        "socket_timeout": 4,
-        "socket_connect_timeout": 3,
-        "socket_keepalive": True,
-        "health_check_interval": 10,
-    }
-    if broker_url.startswith(f"{SCHEME}://"):
-        options["master_name"] = SentinelUrl.parse(broker_url).master_name
-    return options
 
 
 def chunked(commands: Iterable[str]) -> Iterator[list[str]]:

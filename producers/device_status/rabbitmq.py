@@ -66,26 +66,26 @@ _STATES: Final = (
 """The first that fits counts."""
 
 
-def explain(error: BaseException) -> str | None:
-    """What RabbitMQ meant by an error and what to do, in one line without passwords; None: not RabbitMQ's."""
-    each: BaseException | None = error
-    while each is not None:
-        if isinstance(each, (exceptions.AMQPError, exceptions.MessageNacked)):
-            said = _said(each)
-            for state in _STATES:
-                if isinstance(each, state.raised_as) and state.text in said:
-                    return f"{said}; {state.what_to_do}"
-            return said
-        # kombu wraps some of them.
-        each = each.__cause__
-    return None
+def is_its(error: BaseException) -> bool:
+    """Whether RabbitMQ said it, or py-amqp of it."""
+    return isinstance(error, (exceptions.AMQPError, exceptions.MessageNacked))
 
 
-def _said(error: exceptions.AMQPError | exceptions.MessageNacked) -> str:
+def said(error: BaseException) -> str:
+    """What was said, in one line without passwords."""
     if isinstance(error, exceptions.MessageNacked):
         return "a negative confirm"
-    text = " ".join(str(error.reply_text or "").split())
+    text = " ".join(str(getattr(error, "reply_text", None) or "").split())
     return text or type(error).__name__
+
+
+def what_to_do(error: BaseException) -> str | None:
+    """What helps, if that is known."""
+    text = said(error)
+    for state in _STATES:
+        if isinstance(error, state.raised_as) and state.text in text:
+            return state.what_to_do
+    return None
 
 
 class Alarms:

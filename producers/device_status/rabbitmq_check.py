@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import amqp
-import kombu
 from amqp.exceptions import AMQPError, NotFound
 
+from device_status.broker import connection_to
 from device_status.command import Lane
-from device_status.publisher import kombu_url, queue, transport_options
-from device_status.rabbitmq import Alarms, explain
+from device_status.publisher import queue
+from device_status.rabbitmq import Alarms
+from device_status.server_states import explain
 
 _NOWHERE: Final = "device-status.doctor"
 """No queue has this name, so RabbitMQ confirms what is sent there, and throws it away."""
@@ -28,8 +29,9 @@ def problems(broker_url: str) -> Iterator[str]:
         OSError, AMQPError: it can't be reached at all.
     """
     # A server with an alarm reads nothing, not even a farewell; that the heartbeats end, it notices.
-    options = transport_options(broker_url) | {"read_timeout": _TIMEOUT, "write_timeout": _TIMEOUT}
-    connection = kombu.Connection(kombu_url(broker_url), heartbeat=_TIMEOUT, transport_options=options)
+    connection = connection_to(broker_url)
+    connection.heartbeat = _TIMEOUT
+    connection.transport_options |= {"read_timeout": _TIMEOUT, "write_timeout": _TIMEOUT}
     try:
         Alarms().watch(connection.connection)
         for lane in Lane:

@@ -15,8 +15,9 @@ from redis.sentinel import Sentinel
 
 from device_status.errors import DeviceStatusError, LedgerUnavailableError
 from device_status.following import following
-from device_status.sentinel import SCHEME, SentinelUrl
-from device_status.server_states import explain, is_about_data
+from device_status.server_states import is_about_data, told, what_to_do
+from device_status.tls import redis_options
+from device_status.urls import Kind, ServerUrl
 
 CONNECT_TIMEOUT = 3.0
 """Seconds to wait for a connection."""
@@ -50,10 +51,15 @@ def connect(url: str) -> Any:
 
 def _client(url: str, options: dict[str, Any]) -> Any:
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, (redis.ConnectionError,))
-    if not url.startswith(f"{SCHEME}://"):
-        return redis.Redis.from_url(url, retry=retry, **options)
-    there = SentinelUrl.parse(url)
-    sentinels = Sentinel(there.hosts, sentinel_kwargs=options)
+    there = ServerUrl.parse(url)
+    if there.tls:
+        options |= redis_options(there.tls)
+    if there.kind is not Kind.SENTINELS:
+        return redis.Redis.from_url(there.bare, db=there.database, retry=retry, **options)
+    if there.tls:
+        options["ssl"] = True
+    # Left to its default, redis-py would try each sentinel four times over several seconds.
+    sentinels = Sentinel(there.hosts, sentinel_kwargs={**options, "retry": retry})
     return sentinels.master_for(
         there.master_name,
         db=there.database,
@@ -70,12 +76,12 @@ def ledger_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        what = f"({explain(error)})"
+        what = f"({told(error)})"
         if isinstance(error, redis.ResponseError) and is_about_data(error):
             raise DeviceStatusError(f"the ledger holds what this version does not expect {what}") from error
+        advice = what_to_do(error) or "check DEVICE_STATUS_LEDGER_URL and the server"
         raise LedgerUnavailableError(
-            f"the ledger did not serve the call {what}; "
-            "check DEVICE_STATUS_LEDGER_URL and the server, then repeat the call with the same command"
+            f"the ledger did not serve the call {what}; {advice}, then repeat the call with the same command"
         ) from error
 
 

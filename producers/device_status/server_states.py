@@ -14,6 +14,7 @@ import redis
 from redis import exceptions
 
 from device_status import rabbitmq
+from device_status.connection_errors import advice, cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +104,27 @@ def is_about_data(error: redis.ResponseError) -> bool:
 
 def explain(error: BaseException) -> str:
     """An error in one line that may be logged: what was said, and what to do if that is known."""
-    if of_rabbitmq := rabbitmq.explain(error):
-        return of_rabbitmq
+    return "; ".join(filter(None, (told(error), what_to_do(error))))
+
+
+def told(error: BaseException) -> str:
+    """What was said, after the name of the error; without passwords and what was sent."""
     chain = _chain(error)
-    root = next((each for each in chain if isinstance(each, redis.RedisError)), chain[0])
-    state = state_of(error)
-    words = [
-        type(root).__name__,
-        said(root) or ("no answer in time" if isinstance(root, TimeoutError) else ""),
-    ]
-    return ": ".join(filter(None, words)) + (f"; {state.what_to_do}" if state else "")
+    if (by_rabbitmq := next(filter(rabbitmq.is_its, chain), None)) is not None:
+        return rabbitmq.said(by_rabbitmq)
+    by_redis = (each for each in chain if isinstance(each, redis.RedisError))
+    root = next(by_redis, next((each for each in chain if str(each)), error))
+    silence = "no answer in time" if isinstance(root, TimeoutError) else ""
+    return ": ".join(filter(None, (type(root).__name__, said(root) or silence)))
+
+
+def what_to_do(error: BaseException) -> str | None:
+    """What helps, if that is known."""
+    if state := state_of(error):
+        return state.what_to_do
+    if (by_rabbitmq := next(filter(rabbitmq.is_its, _chain(error)), None)) is not None:
+        return rabbitmq.what_to_do(by_rabbitmq)
+    return next((text for each in _chain(error) if (text := advice(str(each)))), None)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -128,4 +140,4 @@ def said(error: BaseException) -> str:
         # Its text is whatever came from the server.
         return "its answer is not one of Redis"
     text = _ARGUMENTS.sub("", _PIPELINE.sub("", str(error)))
-    return " ".join(text.split())
+    return " ".join(cause(text).split())

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-import redis
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from device_status.errors import SettingsError
-from device_status.sentinel import SCHEME, SentinelUrl
 from device_status.targets import Accounts, Quotas, Target, read_accounts, target_of
+from device_status.tls import check_ca_file
+from device_status.urls import BROKER_SCHEMES, LEDGER_SCHEMES, ServerUrl, scheme
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix", "sentinel")
-_BROKER_SCHEMES = ("redis", "rediss", "sentinel", "amqp", "amqps")
+SHORTEST_RETENTION = timedelta(hours=1)
+"""Longer by far than anything that may still ask for an outcome or a fence: a claim's lease and a listing's
+(60 s), the broker's visibility timeout (120 s), a request that takes effect late (30 s), clocks that run
+ahead (5 min), producers that repeat a call."""
 
 
 def _seconds_or_iso_8601(value: object) -> object:
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
     broker_url: str = Field(
         "redis://127.0.0.1:6379/0",
         repr=False,
-        description="Celery's broker: redis://, rediss://, sentinel:// or amqp://.",
+        description=f"Celery's broker: {', '.join(f'{name}://' for name in BROKER_SCHEMES)}.",
     )
     ledger_url: str = Field(
         "",
@@ -71,7 +72,10 @@ class Settings(BaseSettings):
         timedelta(days=7),
         ge=timedelta(seconds=1),
         le=timedelta(days=3650),
-        description="How long outcomes and dead letters are kept: ISO 8601 (P7D) or seconds.",
+        description="How long outcomes and dead letters are kept, at least PT1H: ISO 8601 or seconds.",
+    )
+    allow_short_retention: bool = Field(
+        False, description="For tests: whether the retention may be less than an hour."
     )
     targets: str = Field(
         "",
@@ -90,27 +94,26 @@ class Settings(BaseSettings):
     incident_webhook_secret: str = Field(
         "", repr=False, description="Key of the HMAC-SHA-256 that signs what the webhook sends."
     )
+    incident_webhook_ca: str = Field(
+        "",
+        description="PEM file with the authority of the webhook's receiver. Default: the system's.",
+    )
 
     def model_post_init(self, _context: Any) -> None:
         """Check what one field alone can't show."""
-        for name, url in (("BROKER_URL", self.broker_url), ("LEDGER_URL", self.ledger_url)):
-            if problem := _unreadable(url):
-                raise SettingsError(f"DEVICE_STATUS_{name}: {problem}")
-        if scheme(self.broker_url) not in _BROKER_SCHEMES:
+        if self.retention < SHORTEST_RETENTION and not self.allow_short_retention:
             raise SettingsError(
-                f"DEVICE_STATUS_BROKER_URL: the scheme is {scheme(self.broker_url)!r}; "
-                f"it must be one of {', '.join(_BROKER_SCHEMES)}"
+                f"DEVICE_STATUS_RETENTION: is {self.retention.total_seconds():g} seconds; the rule is "
+                f"at least {SHORTEST_RETENTION.total_seconds():g}, or what is under way would be forgotten"
             )
-        if not self.ledger_url and scheme(self.broker_url) not in _REDIS_SCHEMES:
+        _check_url("BROKER_URL", self.broker_url, BROKER_SCHEMES)
+        if not self.ledger_url and scheme(self.broker_url) not in LEDGER_SCHEMES:
             raise SettingsError(
-                "DEVICE_STATUS_LEDGER_URL: is not set, and the broker is no plain Redis that could hold the "
+                "DEVICE_STATUS_LEDGER_URL: is not set, and the broker is not a Redis that could hold the "
                 "ledger; set it to a redis:// or rediss:// URL"
             )
-        if scheme(self.ledger) not in _REDIS_SCHEMES:
-            raise SettingsError(
-                f"DEVICE_STATUS_LEDGER_URL: the scheme is {scheme(self.ledger)!r}; "
-                f"it must be one of {', '.join(_REDIS_SCHEMES)}"
-            )
+        if self.ledger_url:
+            _check_url("LEDGER_URL", self.ledger_url, LEDGER_SCHEMES)
         try:
             _ = self.accounts
         except ValueError as error:
@@ -122,6 +125,11 @@ class Settings(BaseSettings):
                 "DEVICE_STATUS_INCIDENT_WEBHOOK_SECRET: is not set; it signs the notices, so that "
                 "their receiver can tell them from others"
             )
+        if self.incident_webhook_ca:
+            try:
+                check_ca_file("DEVICE_STATUS_INCIDENT_WEBHOOK_CA", self.incident_webhook_ca)
+            except ValueError as error:
+                raise SettingsError(str(error)) from None
 
     @cached_property
     def ledger(self) -> str:
@@ -155,45 +163,14 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError("; ".join(problems)) from None
 
 
-def scheme(url: str) -> str:
-    """The part before `://`."""
-    return url.partition("://")[0] if "://" in url else ""
-
-
-def without_password(url: str) -> str:
-    """`url` as it may be shown: credentials replaced, query dropped (a query may hold a password).
-
-    Works on what is no proper URL as well, since that is when URLs are shown.
-    """
-    shown = []
-    for one in url.split(";"):
-        name, separator, rest = one.partition("://")
-        _, at, place = rest.rpartition("@")
-        shown.append(f"{name}{separator}{'***@' if at else ''}{place.partition('?')[0].partition('#')[0]}")
-    return ";".join(shown)
-
-
-def _unreadable(url: str) -> str | None:
-    """Why `url` can't be read, or None. Several may stand in a row, for Sentinel and RabbitMQ."""
-    for one in url.split(";"):
-        try:
-            parts = urlsplit(one)
-            _ = parts.port
-        except ValueError:
-            return "is no proper URL"
-        if "@" in parts.path + parts.query + parts.fragment or parts.fragment:
-            return "is no proper URL: percent-encode / ? # [ ] @ in its password"
-        # redis-py and Celery read anything else each in their own way, and so as two databases.
-        if scheme(one) in ("redis", "rediss") and not re.fullmatch(r"/?|/\d+", parts.path):
-            return "what follows the host must be the number of a database, as in redis://redis.internal/0"
-        if scheme(one) in ("redis", "rediss", "unix") and parts.query:
-            try:
-                redis.ConnectionPool.from_url(one).make_connection()
-            except (ValueError, TypeError, redis.RedisError):
-                return "has an option after the question mark that Redis clients do not take"
-    if scheme(url) == SCHEME:
-        try:
-            SentinelUrl.parse(url)
-        except ValueError as error:
-            return f"is no URL of sentinels: {error}"
-    return None
+def _check_url(name: str, url: str, schemes: Collection[str]) -> None:
+    if scheme(url) not in schemes:
+        raise SettingsError(
+            # What is given in its place may be a password.
+            f"DEVICE_STATUS_{name}: the scheme must be one of {', '.join(schemes)}"
+        )
+    try:
+        if tls := ServerUrl.parse(url).tls:
+            tls.check_files()
+    except ValueError as error:
+        raise SettingsError(f"DEVICE_STATUS_{name}: {error}") from None

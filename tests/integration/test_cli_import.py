@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from device_status import Lane, State
-from device_status.cli.lines import LONGEST
+from device_status.cli.files.lines import LONGEST
 from support import device, wire_object
 from support.broker import queue_length, take_commands
 from support.commands import DEVICE_KEY, POOL, USERNAME
@@ -62,13 +62,23 @@ def test_a_file_is_sent_and_done(suffix: str, site: Site, tmp_path: Path) -> Non
     file.write_text(as_csv(commands) if suffix == "csv" else as_jsonl(commands))
     done = run(site.environment, "import", str(file), "--lane", "urgent")
     assert (done.returncode, done.stderr) == (0, "")
-    assert summary(done.stdout) == {"accepted": 10, "repeated": 0, "refused": 0}
+    head = int(suffix == "csv")
+    counts = {
+        "lines": 10,
+        "accepted": 10,
+        "repeated": 0,
+        "refused": 0,
+        "header": head,
+        "blank": 0,
+        "continued": 0,
+    }
+    assert summary(done.stdout) == counts
     eventually(lambda: not any(site.ledger.open_count().values()), "all have an outcome")
     assert [site.status_of(command) for command in commands] == ["not_remembered"] * 10
 
     again = run(site.environment, "import", str(file), "--lane", "urgent")
     assert again.returncode == 0
-    assert summary(again.stdout) == {"accepted": 10, "repeated": 10, "refused": 0}
+    assert summary(again.stdout) == counts | {"accepted": 0, "repeated": 10}
     assert "--import-id" in again.stderr
     site.fence(Lane.URGENT)
     assert len(site.requests_for(pool)) == 10
@@ -105,7 +115,7 @@ class TestStandardInput:
 
         again = run(environment, "import", "-", "--import-id", import_id, "--json", given=given)
         told = json.loads(again.stdout)
-        assert (told["accepted"], told["repeated"], told["import_id"]) == (3, 3, import_id)
+        assert (told["accepted"], told["repeated"], told["import_id"]) == (0, 3, import_id)
 
     def test_without_a_header_nothing_is_sent(self, environment: dict[str, str], redis_url: str) -> None:
         headless = as_csv(some(3)).split("\n", 1)[1]
@@ -136,22 +146,22 @@ BAD_CSV = {
     3: (f"{POOL},{USERNAME},{DEVICE_KEY},gone\n".encode(), "status: "),
     4: (f"{POOL},{USERNAME},{DEVICE_KEY}\n".encode(), "has 3 cells; the header has 4"),
     5: (f"{POOL},{USERNAME},,remembered\n".encode(), "device_key: is missing"),
-    6: (b"\xff\xfe,a,b,c\n", "is no UTF-8"),
-    7: (b"x" * (LONGEST + 1) + b"\n", f"longer than {LONGEST} bytes"),
-    8: (f'{POOL},"{USERNAME}"x,{DEVICE_KEY},remembered\n'.encode(), "is no CSV"),
+    6: (b"\xff\xfe,a,b,c\n", "is not UTF-8"),
+    7: (b"x" * (LONGEST + 1) + b"\n", f"longer than {LONGEST} characters"),
+    8: (f'{POOL},"{USERNAME}"x,{DEVICE_KEY},remembered\n'.encode(), "is not valid CSV"),
     9: (f'{POOL},"ada\nlovelace",{DEVICE_KEY},remembered\n'.encode(), "username: "),  # On two lines.
     # Line 11 is empty, and 12 is good.
     13: (f'{POOL},"{USERNAME}'.encode(), "quote that is not closed"),
 }
 BAD_JSONL = {
-    3: (b"{\n", "is no JSON"),
-    4: (b"[1]\n", "is no JSON object"),
+    3: (b"{\n", "is not JSON"),
+    4: (b"[1]\n", "is not a JSON object"),
     5: (b'{"status": "remembered", "status": "remembered"}\n', "repeats a field"),
     6: (json.dumps(wire_object(colour="red")).encode() + b"\n", "colour: "),
     7: (json.dumps(wire_object(username=...)).encode() + b"\n", "username: is missing"),
     8: (json.dumps(wire_object(username=7)).encode() + b"\n", "username: "),
-    9: (b"[" * 10_000 + b"\n", "is no JSON"),
-    10: (b"\xff\n", "is no UTF-8"),
+    9: (b"[" * 10_000 + b"\n", "is nested too deeply"),
+    10: (b"\xff\n", "is not UTF-8"),
     # Line 11 is empty, and 12 is good.
 }
 
@@ -168,6 +178,19 @@ def with_bad_lines(kind: str) -> bytes:
 
 def good_json(number: int) -> bytes:
     return as_jsonl([wire_object(device_key=device(number))]).encode()
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["sent", "checked"])
+def test_reserved_ids_are_refused(options: list[str], environment: dict[str, str]) -> None:
+    commands = [wire_object(command_id="incident:INC-1:0123"), wire_object(idempotency_key="repair:1")]
+    done = run(environment, "import", "-", "--json", *options, given=as_jsonl(commands))
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["accepted"], told["refused"]) == (0, 2)
+    assert [refusal["reason"].split(":")[0] for refusal in told["refusals"]] == [
+        "command_id",
+        "idempotency_key",
+    ]
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
@@ -206,7 +229,15 @@ class TestBadLines:
         bad = BAD_CSV if kind == "csv" else BAD_JSONL
         assert done.returncode == 1
         good = 2 if kind == "csv" else 3
-        assert summary(done.stdout) == {"accepted": good, "repeated": 0, "refused": len(bad)}
+        assert summary(done.stdout) == {
+            "lines": good + len(bad),
+            "accepted": good,
+            "repeated": 0,
+            "refused": len(bad),
+            "header": int(kind == "csv"),
+            "blank": 1,
+            "continued": int(kind == "csv"),
+        }
         assert [int(line.split()[1].rstrip(":")) for line in done.stderr.splitlines()] == list(bad)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from device_status import DeadLetters, DeviceStatusError, Lane, Producer, Settings, State
+from device_status import DeadLetters, DeviceStatusError, Incidents, Lane, Producer, Settings, State
 from device_status.dead_letters import NotRedrivableError
-from device_status.ledger import PREFIX, Ledger
+from device_status.incident import incident_key
+from device_status.ledger import PREFIX, Ledger, command_key, parse_stored
 from device_status.outcomes import Claimed
-from support import device, make_command
+from support import POOL, USERNAME, device, make_command
 from support.broker import queue_length, take_commands
 from support.clock import let_time_pass
 from support.servers import HOST, free_port
@@ -84,11 +85,21 @@ class TestListing:
         letters = list(dead_letters.list(error_code="ResourceNotFoundException", limit=10))
         assert [letter.command_id for letter in letters] == [wanted]
 
-    def test_they_are_found_by_incident(self, dead_letters: DeadLetters, die: Die) -> None:
-        ours = die(incident_id="INC-1", device_key=device(1))
-        die(incident_id="INC-2", device_key=device(2))
-        die(device_key=device(3))
-        assert [letter.command_id for letter in dead_letters.list(incident_id="INC-1")] == [ours]
+    def test_they_are_found_by_incident(
+        self, dead_letters: DeadLetters, die: Die, ledger: Ledger, settings: Settings
+    ) -> None:
+        for number, incident_id in enumerate(("INC-1", "INC-2"), start=1):
+            Incidents(settings).open(incident_id, user_pool_id=POOL, devices=[(USERNAME, device(number))])
+            (key,) = ledger.redis.lrange(incident_key(incident_id, "devices"), 0, -1)
+            command = parse_stored(ledger.redis.hget(command_key(key), "command"))
+            assert command is not None
+            claim = ledger.claim(command, Lane.BULK)
+            assert isinstance(claim, Claimed)
+            ledger.dead_letter(claim, "UserNotFoundException", "why")
+        # A producer's word is a note, and makes a command no part of an incident.
+        die(incident_id="INC-1", device_key=device(3))
+        found = list(dead_letters.list(incident_id="INC-1"))
+        assert [letter.command.device_key for letter in found if letter.command] == [device(1)]
         assert list(dead_letters.list(incident_id="INC-1", error_code="Other")) == []
 
     def test_none_are_none(self, dead_letters: DeadLetters) -> None:

@@ -221,6 +221,8 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
         if kind != "html":
             checked = run(site, "incident", "check-report", str(file))
             assert checked.stdout.strip() in written.stderr
+            # Whoever edits it can make one that passes.
+            assert "who can edit the file can compute a new one" in checked.stderr
     full = run(site, "incident", "report", "INC-42", "--output", "/dev/full")
     assert (full.returncode, full.stderr.strip()) == (
         2, "device-status: /dev/full: can't be written: No space left on device",
@@ -242,7 +244,7 @@ def test_a_responder_at_the_command_line(site: Site, incidents: Incidents, tmp_p
         (["open", "X", "--user-pool-id", "nowhere", "--all-users"], 1, "user_pool_id: "),
         (["open", "X", "--user-pool-id", "us-east-1_X", "--users", ""], 2, "can't be read"),
         (["open", "X", "--user-pool-id", "us-east-1_X", "--users", "/nonexistent"], 2, "can't be read"),
-        (["check-report", "/dev/null"], 1, "no JSON or CSV report"),
+        (["check-report", "/dev/null"], 1, "is not a JSON or CSV report"),
     ],
 )
 def test_bad_input_gets_one_clear_line(site: Site, arguments: list[str], code: int, text: str) -> None:

@@ -267,6 +267,22 @@ class TestManyCommands:
         assert len(ahead) == 4
         assert max(ahead) == 0
 
+    @pytest.mark.parametrize("before", [0, 7, BATCH, BATCH + 7])
+    def test_those_before_an_error_of_the_iterable_are_enqueued(
+        self, before: int, producer: Producer, redis_url: str
+    ) -> None:
+        seen: list[int] = []
+
+        def commands() -> Iterator[dict[str, Any]]:
+            yield from objects(before)
+            raise OSError("the database is gone")
+
+        with pytest.raises(OSError, match="the database is gone"):
+            producer.enqueue_many(commands(), on_progress=seen.append)
+        ids = [command["command_id"] for command in take_commands(redis_url, Lane.BULK)]
+        assert ids == [f"command-{number}" for number in range(before)]
+        assert (seen or [0])[-1] == before
+
     def test_progress_is_told_after_each_batch(self, producer: Producer) -> None:
         told: list[int] = []
         producer.enqueue_many(objects(2 * BATCH + 7), on_progress=told.append)

@@ -271,13 +271,16 @@ class TestAnEndpointThatMoves:
                 publisher.publish([command], Lane.BULK)
 
             list(pool.map(publish, range(THREADS)))
-            fail_over(servers, endpoint)
-            with redis.Redis(port=servers[1].port) as client:
-                client.delete(queue_name(Lane.BULK))
-                # One call each, and not one failed call for each connection that there was.
-                for _ in range(THREADS):
-                    publisher.publish([command], Lane.BULK)
-                assert client.llen(queue_name(Lane.BULK)) >= THREADS
+            with redis.Redis(port=servers[0].port) as old, redis.Redis(port=servers[1].port) as new:
+                assert len(old.client_list(_type="normal")) > THREADS
+                fail_over(servers, endpoint)
+                new.delete(queue_name(Lane.BULK))
+                publisher.publish([command], Lane.BULK)
+                assert new.llen(queue_name(Lane.BULK)) == 1
+                # Else the next calls, of several threads, would each find out for themselves.
+                eventually(
+                    lambda: len(old.client_list(_type="normal")) == 1, "no connection is left but ours", 5
+                )
 
 
 def fail_over(servers: tuple[EmbeddedValkey, EmbeddedValkey], endpoint: Forwarder) -> None:

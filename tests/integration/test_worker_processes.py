@@ -21,6 +21,8 @@ from support.waiting import eventually
 from support.workers import WorkerProcess
 
 THREADS = 4
+VISIBILITY_TIMEOUT = 120
+"""Seconds; app.py."""
 STOPS_WITHIN = 30.0
 """Seconds that an orderly end may take: the call under way, and Celery's own steps, on a slow machine."""
 MakeSite = Callable[..., Site]
@@ -139,6 +141,44 @@ def test_sigkill_with_work_in_hand_loses_nothing(make_site: MakeSite) -> None:
     assert set(states_of(site, commands)) == {State.SUCCEEDED}
     assert {site.status_of(command) for command in commands} == {"not_remembered"}
     eventually(lambda: nothing_is_left(site), "nothing is left")
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_a_message_that_is_delivered_again_overtakes_nothing(is_claimed: bool, make_site: MakeSite) -> None:
+    """What it leaves out is the same at each delivery: here its time, and in the first case its id."""
+    site = make_site(concurrency="1", update_quota="200")
+    first = site.start_worker(lanes=[Lane.ROUTINE]).wait_until_ready()
+    hanging = site.cognito.faults.add(Fault.hang(8.0))
+    older = site.make_command(status="remembered", command_id="older")
+    newer = older | {"status": "not_remembered", "command_id": "newer"}
+    if is_claimed:
+        del older["command_id"]
+        site.publish(older)
+    else:
+        # The one thread hangs on the command before it.
+        site.publish_together(site.make_command(), older)
+    assert site.cognito.wait_for_requests(1)
+    first.kill()
+    site.cognito.faults.remove(hanging)
+    let_time_pass(site.client, max(LEASE, LEADERSHIP))
+
+    site.start_worker(lanes=[Lane.URGENT]).wait_until_ready()
+    site.publish(newer, lane=Lane.URGENT)
+    assert site.outcome("newer", 60).state is State.SUCCEEDED
+    # Redis takes a message for lost after a time of its own, in seconds; RabbitMQ has it back already.
+    for tag in site.client.zrange("unacked_index", 0, -1):
+        site.client.zincrby("unacked_index", -VISIBILITY_TIMEOUT, tag)
+    site.start_worker(lanes=[Lane.ROUTINE]).wait_until_ready()
+    eventually(lambda: not site.client.exists("unacked"), "the message was delivered again", 60)
+    site.fence()
+    states = {
+        record["command_id"]: record["state"]
+        for key in site.client.scan_iter("device-status:command:*")
+        if older["device_key"] in (record := site.client.hgetall(key))["command"]
+    }
+    assert states.pop("newer") == "succeeded"
+    assert list(states.values()) == ["superseded"]
+    assert site.status_of(older) == "not_remembered"
 
 
 def test_a_stopped_process_that_goes_on_undoes_nothing(make_site: MakeSite) -> None:

@@ -9,7 +9,8 @@ import amqp
 import kombu
 
 from device_status import Lane
-from device_status.publisher import queue, queue_name, transport_options
+from device_status.broker import transport_options
+from device_status.publisher import queue, queue_name
 
 
 def delete_queues(url: str) -> None:

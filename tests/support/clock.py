@@ -9,13 +9,22 @@ from typing import Any
 _SHIFT = """
 local by = tonumber(ARGV[1])
 local times = {'lease_until', 'entered_at', 'queued_at', 'first_attempt_at', 'finished_at', 'first_at',
-  'last_at', 'mark', 'published_at', 'received_at', 'suspect_until', 'all_users_due', 'resting_until'}
+  'last_at', 'mark', 'published_at', 'received_at', 'suspect_until', 'all_users_due', 'resting_until',
+  'opened_at', 'ended_at', 'resumed_at'}
 for _, key in ipairs(redis.call('KEYS', 'device-status:*')) do
   local kind = redis.call('TYPE', key).ok
   if kind == 'hash' then
     for _, field in ipairs(times) do
       local time = redis.call('HGET', key, field)
       if time then redis.call('HSET', key, field, string.format('%.0f', time - by)) end
+    end
+    if string.find(key, ':working$') or string.find(key, ':verifying$') then
+      local leases = redis.call('HGETALL', key)
+      for i = 1, #leases, 2 do
+        local lease = cjson.decode(leases[i + 1])
+        lease.first_at = lease.first_at - by
+        redis.call('HSET', key, leases[i], cjson.encode(lease))
+      end
     end
     if string.find(key, 'device-status:gate:', 1, true) then
       for _, field in ipairs({'next', 'rate_at', 'paused_until'}) do  -- In microseconds.

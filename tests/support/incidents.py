@@ -10,6 +10,7 @@ from typing import Any
 from device_status import Incidents, Lane, Progress, parse_command
 from device_status.incident import incident_key
 from device_status.ledger import Ledger
+from device_status_worker.forgetting import forget
 from device_status_worker.handle import Worker, handle
 from device_status_worker.listing import Lister
 from device_status_worker.local import LocalCognito
@@ -43,6 +44,10 @@ class Crew:
         while self.list() + self.sweep(lane) + self.apply(lane=lane):
             pass
 
+    def forget(self) -> None:
+        """What a round of the sweeper does about what is past its time."""
+        forget(self.worker.ledger)
+
     def sweep(self, lane: Lane = Lane.BULK) -> int:
         """Publish again what is due."""
         commands = self.worker.ledger.scripts.run("sweep", [], lane, 500, 0)
@@ -54,10 +59,11 @@ class Crew:
 def recount(ledger: Ledger, incident_id: str) -> dict[str, int]:
     """The counters of an incident, counted anew from what the ledger holds of each command and user."""
     redis = ledger.redis
+    life = redis.hget(incident_key(incident_id), "life")
     commands: list[dict[str, str]] = [
         redis.hgetall(key)
         for key in redis.scan_iter("device-status:command:*")
-        if redis.hget(key, "incident") == incident_id
+        if redis.hmget(key, "incident", "life") == [incident_id, life]
     ]
     members = [command for command in commands if "repair" not in command]
     states = Counter(command["state"] for command in members)

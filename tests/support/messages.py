@@ -101,6 +101,9 @@ BAD_MESSAGES: Final[dict[str, Callable[[str], BadMessage]]] = {
     "bad base64": lambda m: _unreadable(envelope(f"***{m}", properties={"body_encoding": "base64"})),
     "no properties": lambda m: _unreadable(envelope(m, without=["properties"])),
     "no delivery tag": lambda m: _unreadable(envelope(m, properties={"delivery_tag": ...})),
+    "half of a character in the delivery tag": lambda m: _unreadable(
+        envelope(m, properties={"delivery_tag": f"\ud800{m}"})
+    ),
     "no headers": lambda m: _unreadable(envelope(m, without=["headers"])),
     "no body": lambda m: _unreadable(envelope("", headers={"marker": m}, without=["body"])),
     "a deeply nested envelope": lambda m: _unreadable(f'{{"{m}": {"[" * 100_000}'.encode()),

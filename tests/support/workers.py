@@ -104,7 +104,8 @@ class WorkerProcess:
     @property
     def output(self) -> str:
         """What it wrote to stdout and stderr so far."""
-        return self._log.read_text(errors="backslashreplace") if self._log.exists() else ""
+        # Not as text, which would make a line feed of a carriage return.
+        return self._log.read_bytes().decode(errors="backslashreplace") if self._log.exists() else ""
 
     def _disarm(self) -> None:
         if self._guard is not None:

@@ -33,7 +33,17 @@ from device_status.ledger import (
     device_key,
     parse_stored,
 )
-from device_status.outcomes import Busy, Claimed, ClaimResult, Conflict, DeviceBusy, Done, Lost, Waiting
+from device_status.outcomes import (
+    Busy,
+    Claimed,
+    ClaimResult,
+    Conflict,
+    DeviceBusy,
+    Done,
+    Lost,
+    Reserved,
+    Waiting,
+)
 from support import device, make_command
 from support.clock import let_time_pass, server_ms
 from support.servers import Valkey
@@ -69,6 +79,10 @@ def _commands() -> tuple[list[DeviceStatusCommand], list[DeviceStatusCommand]]:
         make_command(**content, idempotency_key="expired", expires_at=NOW - timedelta(minutes=1)),
         make_command(**content | {"issued_at": NOW + timedelta(hours=3)}, idempotency_key="future"),
         make_command(**content | {"issued_at": NOW - timedelta(days=8)}, idempotency_key="old"),
+        make_command(**content, command_id="incident:INC-1:0123"),
+        make_command(**content, command_id="forged", idempotency_key="repair:0123"),
+        # A repeat of key-0 under a reserved id: the id is nothing to it.
+        common[0].model_copy(update={"command_id": "incident:INC-1:4567"}),
     ]
     return common, odd
 
@@ -124,13 +138,17 @@ class Model:
     def device(self, command: DeviceStatusCommand) -> Device:
         return self.devices.setdefault(command.device_hash, Device())
 
-    def enter(self, command: DeviceStatusCommand, lane: Lane, now: int) -> State | Conflict | None:
+    def enter(self, command: DeviceStatusCommand, lane: Lane, now: int) -> State | Conflict | Reserved | None:
         entry = self.entries.get(command.idempotency_key)
+        identity = (command.idempotency_key, command.command_id, command.fingerprint)
+        is_reserved = command.command_id.startswith("incident:") or command.command_id == "forged"
+        if is_reserved and (entry is None or entry.command.fingerprint != command.fingerprint):
+            self.dead.setdefault(identity, "ReservedId")
+            return Reserved()
         if entry is None:
             self.entries[command.idempotency_key] = Entry(command, lane)
             return None
         if entry.command.fingerprint != command.fingerprint:
-            identity = (command.idempotency_key, command.command_id, command.fingerprint)
             self.dead.setdefault(identity, "IdempotencyConflict")
             return Conflict()
         if entry.state is State.CLAIMED and entry.lease_until <= now:
@@ -141,8 +159,9 @@ class Model:
     def claim(self, command: DeviceStatusCommand, lane: Lane, now: int) -> ClaimResult | type[Claimed]:
         """What a claim must answer; `Claimed` itself stands for a lease to somebody."""
         # A claim enters what no producer did; what runs out of its lease it takes over itself.
-        if isinstance(self.enter(command, lane, now=0), Conflict):
-            return Conflict()
+        refused = self.enter(command, lane, now=0)
+        if isinstance(refused, Conflict | Reserved):
+            return refused
         entry, place = self.entries[command.idempotency_key], self.device(command)
         if entry.state.is_outcome:
             return Done(entry.state, entry.error_code)
@@ -260,6 +279,7 @@ class Held:
         seconds, microseconds = dump.pop("now")
         self.now = int(seconds) * 1000 + int(microseconds) // 1000
         self.dead = set(dump.pop(f"{PREFIX}dead", []))
+        self.aging = set(dump.pop(f"{PREFIX}dead:aging", []))
         counts = dump.pop(f"{PREFIX}dead:by-error", [])
         self.counts = dict(zip(counts[::2], counts[1::2], strict=True))
         self.entries: dict[str, dict[str, str]] = {}
@@ -329,6 +349,9 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.model.claim(command, lane, before)
         result = self.ledger.claim(command, lane)
         after = server_ms(self.redis)
+        if isinstance(expected, Reserved):
+            assert result == expected
+            return multiple()
         entry = self.model.entries[key]
         if isinstance(result, Claimed):
             assert expected is Claimed
@@ -459,9 +482,9 @@ class LedgerMachine(RuleBasedStateMachine):
         letter = data.draw(st.sampled_from([*self.model.dead, "no such letter"]))
         known = self.redis.zrange(f"{PREFIX}dead", 0, -1)
         if isinstance(letter, tuple):
-            conflicts = [letter_id for letter_id in known if letter_id not in self.model.entries]
-            answer = self.ledger.scripts.run("redrive", [], conflicts[0])
-            assert answer == ["not_redrivable", "IdempotencyConflict"]
+            refused = next(letter_id for letter_id in known if letter_id not in self.model.entries)
+            answer = self.ledger.scripts.run("redrive", [], refused)
+            assert answer in (["not_redrivable", "IdempotencyConflict"], ["not_redrivable", "ReservedId"])
         elif letter == "no such letter":
             assert self.ledger.scripts.run("redrive", [], letter) == ["unknown"]
         else:
@@ -473,7 +496,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        assert self.ledger.scripts.run("purge", [], 0, 500) == len(self.model.dead)
+        assert self.ledger.scripts.run("purge", [], "dead", 0, 500) == len(self.model.dead)
         self.model.dead.clear()
 
     @invariant()
@@ -526,7 +549,7 @@ class LedgerMachine(RuleBasedStateMachine):
         codes = [fields["error_code"] for fields in held.letters.values()]
         assert sorted(codes) == sorted(self.model.dead.values())
         assert {key for key in self.model.dead if isinstance(key, str)} <= held.letters.keys()
-        assert held.dead == held.letters.keys()
+        assert held.dead == held.aging == held.letters.keys()
         assert held.counts == {code: str(codes.count(code)) for code in codes}
 
 
@@ -641,6 +664,9 @@ class TestOrderOfOneDevice:
         # after their own issue.
         newer = make_command(issued_at=datetime.now(UTC) + timedelta(minutes=4))
         ledger.succeed(claim(newer), "r")
+        assert ledger.redis.pttl(device_key(newer)) == -1
+        let_time_pass(ledger.redis, 300)
+        ledger.scripts.run("release_fences", [], 10, ledger.retention_ms)
         left = ledger.redis.pttl(device_key(newer)) / 1000
         assert left > (ledger.retention + timedelta(minutes=5)).total_seconds()
 
@@ -968,6 +994,26 @@ class TestLateRequests:
         newer = expire(ledger, newer)
         let_time_pass(ledger.redis, LATE + 1)
         assert ledger.succeed(claim(newer), "r") == Done(State.SUCCEEDED)
+
+    def test_nor_is_it_too_old_before_it_was_applied_once_more(self, ledger: Ledger, claim: ClaimOne) -> None:
+        older, newer = self.commands()
+        ledger.retry(claim(older), 60, "ReadTimeoutError", "no answer", attempt=True, in_doubt=True)
+        newer = newer.model_copy(update={"issued_at": newer.issued_at - timedelta(seconds=10)})
+        assert isinstance(ledger.succeed(claim(newer), "r"), Waiting)
+        let_time_pass(ledger.redis, LATE + 1)
+        ledger.retention_ms = 5_000
+        assert ledger.succeed(claim(newer), "r") == Done(State.SUCCEEDED)
+
+    def test_nor_is_a_repair(self, ledger: Ledger, claim: ClaimOne) -> None:
+        older, newer = self.commands()
+        late = claim(older)
+        let_time_pass(ledger.redis, LEASE + 1)
+        newer = newer.model_copy(update={"issued_at": newer.issued_at - timedelta(seconds=10)})
+        ledger.succeed(claim(newer), "r")
+        made = ledger.repair(late)
+        assert made is not None
+        ledger.retention_ms = 5_000
+        claim(DeviceStatusCommand.model_validate_json(made.command))
 
     def test_a_lost_claims_request_makes_the_newest_be_applied_once_more(
         self, ledger: Ledger, claim: ClaimOne

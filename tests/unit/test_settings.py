@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from device_status import DeviceStatusError, Settings, SettingsError, load_settings
-from device_status.settings import without_password
+from device_status.urls import without_password
 
 PASSWORD = "hunter2"
 
@@ -128,15 +128,33 @@ class TestDurations:
         ],
     )
     def test_are_seconds_or_iso_8601(self, env: Any, text: str, seconds: float) -> None:
-        assert env(RETENTION=text).retention.total_seconds() == seconds
+        short = env(RETENTION=text, ALLOW_SHORT_RETENTION="true")
+        assert short.retention.total_seconds() == seconds
         assert env(MAX_AGE=text).max_age.total_seconds() == seconds
 
     def test_may_be_given_as_such_in_python(self) -> None:
         assert load_settings(retention=timedelta(hours=1)).retention == timedelta(hours=1)
-        assert load_settings(retention=90).retention == timedelta(seconds=90)
+        assert load_settings(retention=7200).retention == timedelta(hours=2)
 
     def test_below_a_second_is_refused(self, env: Any) -> None:
-        assert "RETENTION" in complaint(env, RETENTION="PT0.5S")
+        assert "RETENTION" in complaint(env, RETENTION="PT0.5S", ALLOW_SHORT_RETENTION="true")
+
+
+class TestTheShortestRetention:
+    @pytest.mark.parametrize("text", ["1", "60", "3599", "PT59M59S", "PT1S"])
+    def test_under_an_hour_it_is_refused_in_one_line(self, env: Any, text: str) -> None:
+        said = complaint(env, RETENTION=text)
+        assert said.startswith("DEVICE_STATUS_RETENTION: is ")
+        assert "the rule is at least 3600" in said
+        assert "\n" not in said
+
+    @pytest.mark.parametrize("text", ["3600", "PT1H", "P7D"])
+    def test_from_an_hour_on_it_is_taken(self, env: Any, text: str) -> None:
+        assert env(RETENTION=text).retention >= timedelta(hours=1)
+
+    def test_a_test_may_ask_for_less(self, env: Any) -> None:
+        assert env(RETENTION="2", ALLOW_SHORT_RETENTION="1").retention == timedelta(seconds=2)
+        assert complaint(env, RETENTION="2", ALLOW_SHORT_RETENTION="0")
 
 
 class TestWhereTheLedgerIs:

@@ -105,7 +105,9 @@ def _problem_in(answer: HttpAnswer, content: dict[str, Any] | None, operation: s
         value = item.get(name) if isinstance(item, dict) else None
         if not isinstance(value, str) or not is_valid(value):
             return f"an item of {member} has no valid {name}"
-    return "" if token is None or (isinstance(token, str) and token) else "PaginationToken is not text"
+    # Half a character, which JSON can hold and UTF-8 can't, is not printable.
+    is_text = isinstance(token, str) and token and token.isprintable()
+    return "" if token is None or is_text else "PaginationToken is not text"
 
 
 def _object_in(body: bytes) -> dict[str, Any] | None:
@@ -128,7 +130,10 @@ def _code_in(answer: HttpAnswer, content: dict[str, Any] | None) -> str:
 
 def _message_in(content: dict[str, Any] | None) -> str:
     message = (content or {}).get("message") or (content or {}).get("Message")
-    return message[:_LONGEST_MESSAGE] if isinstance(message, str) else ""
+    if not isinstance(message, str):
+        return ""
+    # It goes into the ledger, which takes what can be written in UTF-8: no half of a character.
+    return message[:_LONGEST_MESSAGE].encode("utf-8", "backslashreplace").decode()
 
 
 def _request_id(answer: HttpAnswer) -> str:

@@ -6,28 +6,45 @@ What is known of Celery's behaviour on Redis was seen on Celery 5.7 and kombu 5.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.app.amqp import AMQP
 from celery.exceptions import CPendingDeprecationWarning
 
+from device_status.broker import BrokerConnection, ssl_options, transport_options
+from device_status.clean import printable
 from device_status.command import Lane
 from device_status.errors import SettingsError
-from device_status.publisher import kombu_url, queue, transport_options
-from device_status_worker import ledger_check, process, sign_of_life, transport
-from device_status_worker.last_resort import LastResort
-from device_status_worker.redaction import quiet_libraries, without_trace
+from device_status.health import connection_warnings
+from device_status.publisher import queue
+from device_status.settings import Settings
+from device_status.urls import ServerUrl
+from device_status_worker import last_resort, ledger_check, log_records, process, sign_of_life, transport
+from device_status_worker.redaction import quiet_libraries
 
 VISIBILITY_TIMEOUT = 120
 """Seconds after which the Redis transport gives an unacknowledged message to another worker. Longer than
 a message may keep a thread (receive.py) and than a claim's lease; kombu's default is an hour."""
 
+logger = logging.getLogger(__name__)
+
+
+def _read_settings() -> Settings:
+    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
+        # Celery would take this URL, or that of its option --broker, and verify no certificate there.
+        if os.environ.get(name):
+            raise SettingsError(f"{name}: is not used; unset it, workers read DEVICE_STATUS_BROKER_URL")
+    return process.settings()
+
+
 try:
-    _settings = process.settings()
+    _settings = _read_settings()
 except SettingsError as error:
-    sys.stderr.write(f"device-status: {error}\n")
+    sys.stderr.write(f"device-status: {printable(str(error))}\n")
     raise SystemExit(3) from None
 
 _broker_url = _settings.broker_url
@@ -43,9 +60,18 @@ _redis_options = {
     "queue_order_strategy": "round_robin",
 }
 
-app = Celery("device-status", include=["device_status_worker.tasks"], set_as_current=False)
+
+class _Amqp(AMQP):  # type: ignore[misc]
+    """Celery's, which connects as the producers do."""
+
+    Connection = BrokerConnection
+
+
+app = Celery("device-status", amqp=_Amqp, include=["device_status_worker.tasks"], set_as_current=False)
 app.conf.update(
-    broker_url=kombu_url(_broker_url),
+    broker_url=ServerUrl.parse(_broker_url).kombu_url,
+    # Without it, kombu sends the password to whoever answers on rediss://.
+    broker_use_ssl=ssl_options(_broker_url),
     broker_transport_options=transport_options(_broker_url)
     | ({} if _broker_url.startswith("amqp") else _redis_options),
     # Celery gives up after 100 tries and the worker exits.
@@ -93,19 +119,26 @@ app.conf.update(
     worker_redirect_stdouts=False,
 )
 transport.install(process.bury_envelope)
-_last_resort = LastResort(process.stop)
 
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _init(**_: Any) -> None:
-    _last_resort.start()
+    last_resort.start()
+
+
+@signals.celeryd_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _clean_log(**_: Any) -> None:
+    # Sent before any logging is set up, and by workers alone, even where a user sets it up himself.
+    log_records.install()
 
 
 @signals.after_setup_logger.connect(weak=False)  # type: ignore[untyped-decorator]
-def _quiet_libraries(logger: logging.Logger, **_: Any) -> None:
+def _logging_is_set_up(**_: Any) -> None:
     quiet_libraries()
-    for handler in logger.handlers:
-        handler.addFilter(without_trace)
+    # Here, since this comes before the first connection.
+    for name, url in (("ledger", _settings.ledger), ("broker", _broker_url)):
+        for warning in connection_warnings(url, name=name):
+            logger.warning(warning)
 
 
 @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -122,8 +155,7 @@ def _ready(sender: Any, **_: Any) -> None:
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
-def _stop_waiting(exitcode: int, **_: Any) -> None:
-    _last_resort.exit_code = exitcode
+def _stop_waiting(**_: Any) -> None:
     process.stop.set()
 
 

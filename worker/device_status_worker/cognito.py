@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -49,7 +49,7 @@ class Succeeded:
 class Page:
     """A page of a list."""
 
-    items: Sequence[Any]
+    items: Sequence[Any] = field(repr=False)
     """As boto3 gives them."""
     token: str
     """For the next page; empty on the last."""

@@ -5,7 +5,7 @@ Answers are read in answers.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -131,7 +131,7 @@ class Failure:
     action: Action
     code: str
     """AWS's error code; without an answer from AWS, the name of what happened."""
-    message: str
+    message: str = field(repr=False)
     """For the dead letter and the ledger, never for a log: AWS may repeat the request's values in it."""
     request_id: str
     in_doubt: bool = False

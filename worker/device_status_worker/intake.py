@@ -59,10 +59,27 @@ class Intake:
                     place,
                 )
                 return None
-            return parse_command(fields)
+            command = parse_command(fields)
         except InvalidCommandError as error:
             self.bury("MalformedCommand", str(error), json.dumps(fields).encode(), queue_name(lane), place)
             return None
+        return self._complete(command, fields, place)
+
+    def _complete(self, command: DeviceStatusCommand, fields: Any, place: str) -> DeviceStatusCommand:
+        """With an id and a time that come from the message where the sender left them out: made anew at each
+        delivery, they would let a message that is delivered again overtake what was applied meanwhile.
+        """
+        given, update = command.model_fields_set, dict[str, Any]()
+        if "command_id" not in given:
+            update["command_id"] = f"message:{_digest(place)}"
+            if "idempotency_key" not in given:
+                update["idempotency_key"] = update["command_id"]
+        if "issued_at" not in given:
+            # With what the command says: two messages of one id, a sender's bug, keep a time each.
+            update["issued_at"] = self._ledger.first_received(
+                _digest(place, json.dumps(fields, sort_keys=True))
+            )
+        return command.model_copy(update=update) if update else command
 
     def bury(self, code: str, reason: str, raw: bytes, queue: str, place: str = "") -> None:
         """Put a message on record that can't become a command.
@@ -83,6 +100,10 @@ class Intake:
         logger.warning("dead letter %s: %s from queue %s", letter_id, code, queue)
 
 
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
 def envelope_problem(raw: bytes) -> str | None:
     """Why kombu could not read this message off Redis, or None."""
     if len(raw) > MOST_ENVELOPE:
@@ -98,8 +119,10 @@ def envelope_problem(raw: bytes) -> str | None:
         return "properties: is missing or no object"
     if not isinstance(headers, dict):
         return "headers: is missing or no object"
-    if not isinstance(properties.get("delivery_tag"), str) or not properties["delivery_tag"]:
-        return "properties.delivery_tag: is missing or no text"
+    tag = properties.get("delivery_tag")
+    # kombu keeps it in Redis, which takes no half of a character: it would try forever.
+    if not isinstance(tag, str) or not tag or not tag.isprintable():
+        return "properties.delivery_tag: is missing or not printable text"
     if not isinstance(envelope.get("body"), str):
         return "body: is missing or no text"
     if properties.get("body_encoding") not in (None, "base64"):

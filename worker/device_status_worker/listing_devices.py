@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from device_status.command import DeviceStatusCommand, Lane, Status
 from device_status.errors import InvalidCommandError
 from device_status.incident import command_id, make_command
 from device_status.ledger import from_ms
-from device_status.producer import enter_and_publish
+from device_status.producer import Life, enter_and_publish
 from device_status.publisher import BrokerUnavailableError
 from device_status.targets import Target
 from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
 from device_status_worker.handle import Worker
+from device_status_worker.listing_headway import ENDLESS, Headway
 from device_status_worker.listing_requests import LEASE, GivenUp, TryAgain, request_page
 from device_status_worker.retries import soon
 
@@ -34,7 +35,7 @@ class Listing:
     owner: str
     is_verification: bool
     incident_id: str
-    username: str
+    username: str = field(repr=False)
     attempts: int
     age: float
     """Seconds since the first of the attempts."""
@@ -48,11 +49,14 @@ class Listing:
     """Of the verification."""
     only_given: bool
     """Whether the incident is about given devices, not about all of its users'."""
+    life: str
+    """Of the incident."""
 
     @classmethod
     def read(cls, owner: str, fields: Sequence[Any]) -> Self:
         """From what listing_claim.lua returns after `devices`."""
-        mode, incident_id, username, attempts, age, pool, status, lane, opened_at, only, run, given = fields
+        mode, incident_id, username, attempts, age, pool, status, lane, *more = fields
+        opened_at, only, run, given, life = more
         return cls(
             owner=owner,
             is_verification=mode == "verify",
@@ -67,6 +71,7 @@ class Listing:
             counts_only=only == "1",
             run=run,
             only_given=given == "1",
+            life=life,
         )
 
 
@@ -78,14 +83,14 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
     """
     target = worker.settings.target(listing.user_pool_id)
     gate = worker.gates.read(target)
-    token, found = "", 0
+    token, headway = "", Headway()
     while True:
         request = _request(listing, target, token, ends_at, worker)
         match request_page(request, gate, listing.lane, ends_at, listing, worker.settings):
             case Page() as page:
                 pass
             case GivenUp() as given_up:
-                _give_up(listing, given_up, worker)
+                _give_up(listing, given_up, headway, worker)
                 return
             case TryAgain(due_in, code, is_attempt):
                 logger.info("incident %s: a user is listed again after %s", listing.incident_id, code)
@@ -97,15 +102,23 @@ def list_devices(listing: Listing, ends_at: float, worker: Worker) -> None:
             logger.error("incident %s: %s", listing.incident_id, error)  # noqa: TRY400
             _settle(listing, worker, "retry", due_in=soon())
             return
-        found, token = found + len(page.items), page.token
+        if why := headway.stops_at(page):
+            _give_up(listing, GivenUp(ENDLESS, why, page.request_id), headway, worker)
+            return
+        found, token = len(headway.devices), page.token
         if not token:
             outcome = "verified" if listing.is_verification else "expanded" if found else "no_devices"
             _settle(listing, worker, outcome, devices=found, request_id=page.request_id)
             logger.info("incident %s: a user is %s, %d devices", listing.incident_id, outcome, found)
             return
         ends_at = time.monotonic() + LEASE
-        if _settle(listing, worker, "renew") == "lost":
-            return
+        match _settle(listing, worker, "renew"):
+            case "lost":
+                return
+            case "paused" | "cancelled" if not listing.is_verification:
+                # Handed back: it is listed again when the incident is resumed, or ends as cancelled.
+                _settle(listing, worker, "retry")
+                return
 
 
 def remembered_status(device: Any) -> str:
@@ -134,7 +147,8 @@ def _take(listing: Listing, page: Page, worker: Worker) -> None:
         _compare(listing, page, worker)
     elif not listing.counts_only:
         commands = [command for device in page.items if (command := _command(listing, device))]
-        enter_and_publish(worker.ledger, worker.publisher, commands, listing.lane)
+        life = Life(listing.incident_id, listing.life)
+        enter_and_publish(worker.ledger, worker.publisher, commands, listing.lane, life)
 
 
 def _compare(listing: Listing, page: Page, worker: Worker) -> None:
@@ -155,15 +169,22 @@ def _compare(listing: Listing, page: Page, worker: Worker) -> None:
     )
 
 
-def _give_up(listing: Listing, why: GivenUp, worker: Worker) -> None:
+def _give_up(listing: Listing, why: GivenUp, headway: Headway, worker: Worker) -> None:
     if listing.is_verification and why.code in _NO_SUCH_USER:
         # Gone, and all devices with him; unless he was never listed (a misspelt name, a wrong pool).
         _settle(listing, worker, "gone", error=(why.code, why.message), request_id=why.request_id)
         return
     logger.warning("incident %s: a user can't be listed: %s", listing.incident_id, why.code)
     outcome = "failed" if listing.is_verification else "dead_lettered"
-    error = why.code, why.message
-    _settle(listing, worker, outcome, attempt=True, error=error, request_id=why.request_id)
+    _settle(
+        listing,
+        worker,
+        outcome,
+        devices=len(headway.devices),
+        attempt=True,
+        error=(why.code, why.message),
+        request_id=why.request_id,
+    )
 
 
 def _settle(

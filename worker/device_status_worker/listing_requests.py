@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from device_status.command import Lane
@@ -27,7 +27,7 @@ class GivenUp:
     """It can't succeed as it stands."""
 
     code: str
-    message: str
+    message: str = field(repr=False)
     request_id: str
 
 

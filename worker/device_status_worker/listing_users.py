@@ -12,6 +12,7 @@ from device_status_worker.cognito import NotSent, Page
 from device_status_worker.failures import Failure
 from device_status_worker.gate import Slot
 from device_status_worker.handle import Worker
+from device_status_worker.listing_headway import ENDLESS
 from device_status_worker.listing_requests import DIED_WITH_IT, GivenUp, TryAgain, request_page
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,10 @@ def list_page(page: PoolPage, ends_at: float, worker: Worker) -> None:
     match request_page(request, gate, page.lane, ends_at, page, worker.settings):
         case Page(items, token):
             names = [user["Username"] for user in items]
-            _settle(page, worker, "page", token, names=names)
-            logger.info("incident %s: %d more users of the pool", page.incident_id, len(names))
+            if _settle(page, worker, "page", token, names=names) == "endless":
+                logger.error("incident %s: the pool's users can't be listed: %s", page.incident_id, ENDLESS)
+            else:
+                logger.info("incident %s: %d more users of the pool", page.incident_id, len(names))
         case TryAgain(due_in, code, is_attempt):
             logger.info("incident %s: the pool is listed again after %s", page.incident_id, code)
             _settle(page, worker, "retry", attempt=is_attempt, due_in=due_in, error_code=code)
@@ -76,16 +79,18 @@ def _settle(
     due_in: float = 0,
     error_code: str = "",
     names: Sequence[str] = (),
-) -> None:
-    worker.ledger.scripts.run(
-        "pool_page",
-        [],
-        page.incident_id,
-        page.owner,
-        what,
-        token,
-        int(attempt),
-        int(due_in * 1000),
-        error_code,
-        *names,
+) -> str:
+    return str(
+        worker.ledger.scripts.run(
+            "pool_page",
+            [],
+            page.incident_id,
+            page.owner,
+            what,
+            token,
+            int(attempt),
+            int(due_in * 1000),
+            error_code,
+            *names,
+        )
     )

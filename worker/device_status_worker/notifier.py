@@ -36,6 +36,11 @@ MOST_TRIES: Final = 60
 """At most a minute apart: about an hour. Then the incident says `webhook: failed`."""
 
 
+_ADVICE: Final = {
+    "SSLError": "TLS failed; check the receiver's certificate, and DEVICE_STATUS_INCIDENT_WEBHOOK_CA"
+}
+
+
 class Notifier:
     """Sends notices in a thread, where a webhook is set."""
 
@@ -44,7 +49,8 @@ class Notifier:
         self._settings = settings
         self._incidents = Incidents(settings)
         self._stop = stop
-        self._http = BoundedHttp(connections=1, ca_certs=None, connect=5, read=10)
+        authorities = settings.incident_webhook_ca or None
+        self._http = BoundedHttp(connections=1, ca_certs=authorities, connect=5, read=10)
 
     def start(self) -> None:
         """Notify in a thread that ends with the process."""
@@ -92,7 +98,7 @@ class Notifier:
             status = answer.status
         except NoAnswerError as error:
             if not error.status:
-                return error.name
+                return _ADVICE.get(error.name, error.name)
             status = error.status
         return "" if 200 <= status < 300 else f"HTTP {status}"
 

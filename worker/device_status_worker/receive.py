@@ -16,7 +16,7 @@ from device_status_worker.failures import BETWEEN_HERE_AND_AWS
 from device_status_worker.handle import Worker, handle
 from device_status_worker.intake import Intake
 from device_status_worker.patience import ShuttingDownError
-from device_status_worker.redaction import Pseudonyms, one_line, place
+from device_status_worker.redaction import Pseudonyms, place
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Receiver:
                 enter_and_publish(self._worker.ledger, self._worker.publisher, given, lane)
 
     def _handle(self, command: DeviceStatusCommand, lane: Lane) -> None:
-        name, device = one_line(command.command_id), self._pseudonyms.of(command)
+        name, device = command.command_id, self._pseudonyms.of(command)
         try:
             handled = handle(command, lane, self._worker)
         except ShuttingDownError:

@@ -72,27 +72,16 @@ def place(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
 
 
-def one_line(text: str) -> str:
-    """A sender's text as it may stand in a log: a line break would let it write lines of its own."""
-    return text if text.isprintable() else ascii(text)
-
-
-def without_trace(record: logging.LogRecord) -> bool:
-    """For a handler: a server that is away is one line in the log. Libraries log a traceback with each message
-    that it can't take.
-    """
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, _AWAY) and record.name.startswith(_LIBRARIES):
-        record.exc_info = record.exc_text = None
-        # Of a lost connection, consumer.py says what is to be said.
-        return record.name != "celery.worker.loops"
-    return True
+def is_known(name: str, error: BaseException | None) -> bool:
+    """Whether a library, by the name of its logger, says with a traceback that a server is away."""
+    return isinstance(error, _AWAY) and name.startswith(_LIBRARIES)
 
 
 def quiet_libraries() -> None:
     """Hold back what would log usernames and device keys at the level DEBUG, and what says nothing new."""
     # What it says of a lost connection, consumer.py says with its reason and once in a while.
     logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)
+    logging.getLogger("celery.worker.loops").setLevel(logging.CRITICAL)
     for name in _LOG_WHOLE_REQUESTS:
         logger = logging.getLogger(name)
         # The effective level: INFO alone would let them say more than the rest at WARNING.

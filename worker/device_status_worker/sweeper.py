@@ -12,10 +12,11 @@ from threading import Event, Thread
 from typing import Final
 
 from device_status.command import Lane
-from device_status.dead_letters import purge
+from device_status.dead_letters import purge_past_retention
 from device_status.errors import LedgerUnavailableError
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
+from device_status_worker.forgetting import forget
 from device_status_worker.receive import BUDGET
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Sweeper:
         lead = self._ledger.scripts.run("lead", [f"{PREFIX}sweeper"], self._name, int(LEADERSHIP * 1000))
         if not lead:
             return 0
-        purge(self._ledger, self._ledger.retention)
+        purge_past_retention(self._ledger)
+        forget(self._ledger)
         return sum(self._sweep(lane) for lane in Lane)
 
     def note_mark(self, lane: Lane, mark: int) -> None:

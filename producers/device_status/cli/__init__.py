@@ -12,7 +12,15 @@ from typer.core import TyperGroup
 from device_status.cli import dead_letters, incident, incident_evidence
 from device_status.cli.doctor import doctor
 from device_status.cli.importing import import_file
-from device_status.cli.output import EXIT_CODES, Exit, messages, one_line_errors
+from device_status.cli.output import (
+    EXIT_CODES,
+    Exit,
+    messages,
+    one_line_errors,
+    print_line,
+    show_bug,
+    show_usage_error,
+)
 from device_status.cli.send import send, show_status
 from device_status.cli.worker import worker
 
@@ -55,7 +63,7 @@ app.add_typer(dead_letters.app, name="dead-letters", epilog=EXIT_CODES)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(version("device-status"))
+        print_line(version("device-status"))
         raise typer.Exit
 
 
@@ -79,9 +87,6 @@ def main() -> None:
         messages.print("device-status: interrupted")
         code = Exit.INTERRUPTED
     except Exception as error:
-        show = getattr(error, "show", None)  # click's usage errors
-        if show is None:
-            raise
-        show()
-        code = getattr(error, "exit_code", Exit.USAGE)
+        is_usage = hasattr(error, "show")  # click's errors
+        code = show_usage_error(error) if is_usage else show_bug(error)
     sys.exit(code)

@@ -107,7 +107,7 @@ def redrive(
     else:
         print_table(["redriven", "refused"], [(len(redriven), len(refused))])
         for reason in refused.values():
-            messages.print(reason, markup=False)
+            messages.print(reason)
     if refused:
         raise typer.Exit(Exit.NOT_ALL)
 

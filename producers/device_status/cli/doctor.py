@@ -14,12 +14,14 @@ import typer
 from amqp.exceptions import AMQPError
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
-from device_status.health import is_too_old, server_warnings
+from device_status.health import connection_warnings, is_too_old, server_warnings
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.rabbitmq_check import problems
 from device_status.scripts import connect
-from device_status.settings import Settings, load_settings, scheme, without_password
+from device_status.server_states import said, what_to_do
+from device_status.settings import Settings, load_settings
+from device_status.urls import Kind, ServerUrl, without_password
 
 _CLOCKS_APART: Final = 5.0
 _NO_CREDENTIALS: Final = "no credentials; set AWS_PROFILE or give the host a role"
@@ -72,10 +74,14 @@ def _checked(check: str, run: Callable[[], Iterator[Finding]]) -> Iterator[Findi
     try:
         yield from run()
     except (redis.RedisError, BrokerUnavailableError, AMQPError, OSError) as error:
-        yield Finding(check, Level.ERROR, f"{error}; check the URL, and that the server runs")
+        text = said(error)
+        advice = what_to_do(error) or "check the URL, and that the server runs"
+        yield Finding(check, Level.ERROR, text if advice in text else f"{text}; {advice}")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
+    for warning in connection_warnings(settings.ledger, name="ledger"):
+        yield Finding("ledger", Level.WARNING, warning)
     client = connect(settings.ledger)
     client.ping()
     yield Finding("ledger", Level.OK, f"{without_password(settings.ledger)} answers")
@@ -106,13 +112,14 @@ def _workers(settings: Settings) -> Finding:
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
+    for warning in connection_warnings(settings.broker_url, name="broker"):
+        yield Finding("broker", Level.WARNING, warning)
     Publisher(settings.broker_url).ping()
     yield Finding("broker", Level.OK, f"{without_password(settings.broker_url)} answers")
-    if settings.broker_url.startswith("amqp"):
+    if ServerUrl.parse(settings.broker_url).kind is Kind.RABBITMQ:
         for problem in problems(settings.broker_url):
             yield Finding("broker", Level.ERROR, problem)
-    is_redis = scheme(settings.broker_url) in ("redis", "rediss", "sentinel")
-    if is_redis and settings.broker_url != settings.ledger:
+    elif settings.broker_url != settings.ledger:
         for warning in server_warnings(connect(settings.broker_url), name="broker"):
             yield Finding("broker", Level.WARNING, warning)
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from io import BufferedReader
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from device_status.cli.lines import Format, Told, read
+from device_status.cli.files import Format, Record, Tally, UnreadableFileError, open_source, read_records
 from device_status.cli.output import AsJson, Exit, fail, messages, print_json, print_table
-from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
+from device_status.command import DeviceStatusCommand, Lane, Status, check_unreserved, parse_command
 from device_status.errors import InvalidCommandError, LedgerUnavailableError, PublishError
-from device_status.producer import Producer, Refusal
+from device_status.producer import COMMANDS_PER_BATCH, Producer
+
+_Numbered = tuple[int, DeviceStatusCommand]
+"""A command, and the number of its line."""
+_Refuse = Callable[[int, str], None]
+"""Takes the number of a line and what is wrong with it."""
 
 
 def import_file(
@@ -49,7 +53,9 @@ def import_file(
 
     The columns or fields are those of the contract; user_pool_id, username, device_key and status are
     needed. An empty cell means: not given. Of two lines for one device without issued_at, the later wins.
-    After an error, the same import again sends what is missing and repeats nothing.
+    Every line is accounted for: lines = accepted + repeated + refused; the header, blank lines and lines that
+    carry on a record are counted apart. After an error, the same import again sends what is missing and
+    repeats nothing.
 
     Example: device-status import devices.csv --status not_remembered --reason "laptop stolen"
     """
@@ -66,27 +72,30 @@ def import_file(
     }
     with ExitStack() as stack:
         source, size = open_source(file, stack)
-        work = _Import(source, kind or format_of(file, source), defaults, _id(file, import_id, defaults))
+        work = _Import(_id(file, import_id, defaults))
         progress = stack.enter_context(_progress_bar(size))
         task = progress.add_task("checking" if dry_run else "sending", total=size, lines=0)
 
-        def on_progress(lines: int) -> None:
-            progress.update(task, lines=lines, completed=None if size is None else source.tell())
+        def on_progress() -> None:
+            progress.update(task, lines=work.tally.lines, completed=None if size is None else source.tell())
 
-        work.run(None if dry_run else Producer(), lane, on_progress, progress.console.print)
-    summary = {"accepted": work.accepted, "repeated": work.repeated, "refused": work.refused}
+        records = read_records(source, file, kind, defaults, work.tally)
+        work.run(records, None if dry_run else Producer(), lane, on_progress, progress.console.print)
+    tally = work.tally
     if as_json:
-        print_json(summary | {"import_id": work.id, "dry_run": dry_run, "refusals": work.refusals})
+        print_json(tally.to_dict() | {"import_id": work.id, "dry_run": dry_run, "refusals": work.refusals})
     else:
-        print_table(list(summary), [list(summary.values())])
-        if work.accepted == work.repeated and not dry_run:
-            messages.print("nothing new was sent" if work.repeated else "there was nothing to send")
-        if work.repeated and not dry_run:
+        print_table(list(tally.to_dict()), [list(tally.to_dict().values())])
+        if not tally.accepted and not dry_run:
+            messages.print("nothing new was sent" if tally.repeated else "there was nothing to send")
+        if tally.repeated and not dry_run:
             messages.print(
                 "repeated: known from before or from another line, and without effect; another --import-id "
                 f"than {work.id} sends lines without a command_id anew"
             )
-    if work.refused:
+    if mistake := tally.mistake():
+        fail(Exit.NOT_ALL, mistake)
+    if tally.refused:
         raise typer.Exit(Exit.NOT_ALL)
 
 
@@ -94,65 +103,72 @@ def import_file(
 class _Import:
     """One run over a file."""
 
-    source: BinaryIO
-    kind: Format
-    defaults: dict[str, str]
     id: str
-    accepted: int = 0
-    repeated: int = 0
-    refused: int = 0
+    tally: Tally = field(default_factory=Tally)
     refusals: list[dict[str, Any]] = field(default_factory=list)
-    """The first thousand; all are told on standard error."""
+    """The first thousand; standard error has them all."""
 
-    def run(self, producer: Producer | None, lane: Lane, on_progress: Any, show: Any) -> None:
-        """Send every line, or without a producer only check it."""
+    def run(
+        self,
+        records: Iterator[Record],
+        producer: Producer | None,
+        lane: Lane,
+        on_progress: Callable[[], None],
+        show: Callable[..., None],
+    ) -> None:
+        """Send every record, or without a producer only check it.
+
+        An error in the middle ends the command, and says how far it got.
+        """
 
         def refuse(number: int, problem: str) -> None:
-            self.refused += 1
+            self.tally.refused += 1
             if len(self.refusals) < 1000:
                 self.refusals.append({"line": number, "reason": problem})
             show(f"line {number}: {problem}", markup=False)
 
-        commands = self._commands(refuse)
-        if producer is None:
-            self.accepted = sum(1 for _ in commands)
-            return
-        numbers: dict[int, int] = {}
-
-        def numbered() -> Iterator[DeviceStatusCommand]:
-            for index, (number, command) in enumerate(commands):
-                numbers[index] = number
-                yield command
-
-        def forget(seen: int) -> None:
-            # Only the batch under way is kept, so that any file fits.
-            for index in [index for index in numbers if index < seen]:
-                del numbers[index]
-            on_progress(seen)
-
-        def refused(refusal: Refusal) -> None:
-            refuse(numbers[refusal.index], refusal.reason)
-
+        commands = self._commands(records, refuse)
         try:
-            report = producer.enqueue_many(numbered(), lane=lane, on_refused=refused, on_progress=forget)
+            while batch := list(islice(commands, COMMANDS_PER_BATCH)):
+                self._send(batch, producer, lane, refuse)
+                on_progress()
         except (PublishError, LedgerUnavailableError) as error:
-            fail(
-                Exit.UNAVAILABLE,
-                f"{error}. Stopped at line {max(numbers.values(), default=0)} at the latest; the same import "
-                f"with --import-id {self.id} goes on and repeats nothing",
-            )
-        self.accepted, self.repeated = report.accepted, report.repeated
+            fail(Exit.UNAVAILABLE, f"{error}. {self._so_far()}")
+        except UnreadableFileError as error:
+            fail(Exit.NOT_ALL, f"{error}. {self._so_far()}")
+        except KeyboardInterrupt:
+            messages.print(self._so_far(), markup=False)
+            raise
 
-    def _commands(self, refuse: Told) -> Iterator[tuple[int, DeviceStatusCommand]]:
+    def _so_far(self) -> str:
+        return (
+            f"{self.tally.so_far()}; the same import with --import-id {self.id} goes on and repeats nothing"
+        )
+
+    def _send(self, batch: list[_Numbered], producer: Producer | None, lane: Lane, refuse: _Refuse) -> None:
+        if producer is None:
+            self.tally.accepted += len(batch)
+            return
+        report = producer.enqueue_many([command for _, command in batch], lane=lane)
+        for refusal in report.refused:
+            number, _ = batch[refusal.index]
+            refuse(number, refusal.reason)
+        self.tally.accepted += report.accepted - report.repeated
+        self.tally.repeated += report.repeated
+
+    def _commands(self, records: Iterator[Record], refuse: _Refuse) -> Iterator[_Numbered]:
         began_at = datetime.now(UTC)
-        for line in read(self.source, self.kind, self.defaults):
-            if line.fields is None:
-                refuse(line.number, line.problem)
+        for record in records:
+            if record.fields is None:
+                refuse(record.number, record.problem)
                 continue
             try:
-                yield line.number, parse_command(self._complete(line.number, line.fields, began_at))
+                command = parse_command(self._complete(record.number, record.fields, began_at))
+                check_unreserved(command)
             except InvalidCommandError as error:
-                refuse(line.number, str(error))
+                refuse(record.number, str(error))
+                continue
+            yield record.number, command
 
     def _complete(self, number: int, given: Mapping[str, Any], began_at: datetime) -> dict[str, Any]:
         fields = dict(given)
@@ -162,27 +178,6 @@ class _Import:
         return fields
 
 
-def open_source(name: str, stack: ExitStack) -> tuple[BufferedReader, int | None]:
-    """A file or, for `-`, standard input; with its size where it has one."""
-    if name == "-":
-        return sys.stdin.buffer, None  # type: ignore[return-value]
-    try:
-        source = stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
-        return source, Path(name).stat().st_size if Path(name).is_file() else None
-    except OSError as error:
-        fail(Exit.USAGE, f"{name}: can't be read: {error.strerror}")
-
-
-def format_of(name: str, source: BufferedReader) -> Format:
-    """By the suffix, else by the first character."""
-    suffix = Path(name).suffix.lower()
-    if suffix in (".jsonl", ".ndjson", ".json"):
-        return Format.JSONL
-    if suffix == ".csv":
-        return Format.CSV
-    return Format.JSONL if source.peek(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else Format.CSV
-
-
 def _id(name: str, given: str | None, defaults: dict[str, str]) -> str:
     if given:
         return given
@@ -190,8 +185,11 @@ def _id(name: str, given: str | None, defaults: dict[str, str]) -> str:
         new = secrets.token_hex(8)
         messages.print(f"import id: {new}")
         return new
-    with Path(name).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+    try:
+        with Path(name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    except OSError as error:
+        fail(Exit.USAGE, f"{name}: can't be read: {error.strerror}")
     digest.update(json.dumps(defaults, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 

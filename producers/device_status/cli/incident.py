@@ -34,7 +34,7 @@ def open_incident(
     incident_id: IncidentId,
     user_pool_id: Annotated[str, typer.Option(help="As eu-west-1_Ab12Cd34E; names the Region.")],
     users: Annotated[
-        str | None, typer.Option(help="File with one username a line; `-` is standard input.")
+        str | None, typer.Option(help="File with one username a line, no header; `-` is standard input.")
     ] = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Every user of the pool.")] = False,
     device_file: Annotated[
@@ -61,28 +61,30 @@ def open_incident(
     """
     if sum([users is not None, all_users, device_file is not None]) != 1:
         fail(Exit.USAGE, "give one of --users FILE, --all-users, --device-file FILE")
-    incidents, given = Incidents(), Input(user_pool_id)
-    names = () if users is None else given.users(users)
-    devices = () if device_file is None else given.devices(device_file)
-    if dry_run:
-        plan(incidents, user_pool_id, given, names, devices, all_users, count_devices, as_json)
-    else:
-        progress = incidents.open(
-            incident_id,
-            user_pool_id=user_pool_id,
-            users=names,
-            devices=devices,
-            all_users=all_users,
-            status=status,
-            reason=reason,
-            requested_by=requested_by,
-            urgent=urgent,
-            refused=lambda: given.refused,
-        )
+    incidents, given = Incidents(), Input(user_pool_id, status)
+    with given.errors():
+        names = () if users is None else given.users(users)
+        devices = () if device_file is None else given.devices(device_file)
+        if dry_run:
+            plan(incidents, user_pool_id, given, names, devices, all_users, count_devices, as_json)
+        else:
+            progress = incidents.open(
+                incident_id,
+                user_pool_id=user_pool_id,
+                users=names,
+                devices=devices,
+                all_users=all_users,
+                status=status,
+                reason=reason,
+                requested_by=requested_by,
+                urgent=urgent,
+                refused=lambda: given.tally.refused,
+                on_added=given.count,
+            )
+            given.show()
+    if not dry_run:
         _finish(incidents, progress, watch_it, as_json)
-    if given.refused:
-        messages.print(f"lines refused: {given.refused}, taken: {given.taken}")
-        raise typer.Exit(Exit.NOT_ALL)
+    given.exit_by()
 
 
 @app.command("status", epilog=EXIT_CODES)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Final
 
 import typer
 
 from device_status.cli.incident import IncidentId, Timeout
 from device_status.cli.incident_progress import goes_on, watch_verification
-from device_status.cli.output import AsJson, Exit, fail, messages, print_fields, print_json
+from device_status.cli.output import AsJson, Exit, fail, messages, print_fields, print_json, print_line
+from device_status.cli.private_file import private_file
 from device_status.incident_html import write_html
 from device_status.incident_records import records, timeline
 from device_status.incident_report import BrokenReportError, check_report, write_csv, write_json
 from device_status.incidents import Incidents
+
+_WHAT_IT_PROVES: Final = (
+    "the report is complete and fits the SHA-256 in it. If that is the one noted elsewhere when it was "
+    "written, nothing was changed since. Alone it proves nothing: who can edit the file can compute a new one"
+)
 
 
 class ReportFormat(StrEnum):
@@ -40,13 +40,13 @@ def report(
 ) -> None:
     """Write who asked, why, when, and what became of every user and device.
 
-    It holds usernames: it is evidence. Its SHA-256 stands in it and is printed on standard error;
-    `incident check-report` checks it.
+    It holds usernames: it is evidence. Its SHA-256 stands in it and is printed on standard error; note it
+    where those who can change the report can't write. `incident check-report` checks it.
     """
     incidents = Incidents()
     # Before the file is made: an unknown incident leaves none behind.
     progress = incidents.progress(incident_id)
-    with _opened(output) as out:
+    with private_file(output) as out:
         found = records(incidents, incident_id)
         match kind:
             case ReportFormat.JSON:
@@ -64,7 +64,12 @@ def check(
     file: Annotated[Path, typer.Argument(help="A JSON or CSV report.", dir_okay=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Check that a report is as it was written: its records against its SHA-256."""
+    """Check that a report is complete and fits the SHA-256 in it, which is printed.
+
+    Compare that SHA-256 with the one noted elsewhere when the report was written: if they are equal, nothing
+    was changed since. Alone it does not prove that, or who wrote the report: it has no key, so whoever can
+    edit the file can also compute a new SHA-256.
+    """
     try:
         with file.open(encoding="utf-8", newline="") as source:
             digest = check_report(source)
@@ -72,7 +77,8 @@ def check(
         fail(Exit.USAGE, f"{file}: can't be read: {error.strerror}")
     except (BrokenReportError, UnicodeDecodeError) as error:
         fail(Exit.NOT_ALL, f"{file}: {error}")
-    print_json({"sha256": digest}) if as_json else typer.echo(digest)
+    print_json({"sha256": digest}) if as_json else print_line(digest)
+    messages.print(_WHAT_IT_PROVES)
 
 
 def verify(incident_id: IncidentId, timeout: Timeout = None, as_json: AsJson = False) -> None:
@@ -93,34 +99,3 @@ def verify(incident_id: IncidentId, timeout: Timeout = None, as_json: AsJson = F
         raise typer.Exit(Exit.TIMED_OUT)
     if not verification.is_as_ordered:
         raise typer.Exit(Exit.NOT_ALL)
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[TextIO]:
-    try:
-        if name == "-":
-            yield sys.stdout
-            sys.stdout.flush()
-            return
-        file = Path(name)
-        if file.exists() and not file.is_file():
-            # A pipe or a terminal.
-            with file.open("w", encoding="utf-8", newline="") as out:
-                yield out
-            return
-        # A report that can't be finished leaves the one before it in place. It holds usernames: who could not
-        # read that one must not read this.
-        file = file.resolve()
-        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
-                yield out
-            if file.exists():
-                shutil.copymode(file, unfinished)
-            Path(unfinished).replace(file)
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        fail(Exit.USAGE, f"{name}: can't be written: {error.strerror}")

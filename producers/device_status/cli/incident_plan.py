@@ -26,6 +26,8 @@ def plan(
     """What an incident would do, and how long that takes at the quota."""
     quotas = incidents.settings.target(user_pool_id).quotas
     names, known = set(users), set(devices)
+    given.count(len(names) + len(known), given.taken - len(names) - len(known))
+    given.show()
     found: dict[str, Any] = {"users": None if all_users else len(names or {name for name, _ in known})}
     count: int | None = len(known) if known else None
     if count_devices and not known:

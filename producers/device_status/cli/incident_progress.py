@@ -13,7 +13,6 @@ from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from device_status.cli.output import messages, print_fields, print_json, print_table
 from device_status.incident import Progress
@@ -113,7 +112,7 @@ def watch(incidents: Incidents, incident_id: str) -> Progress:
             if messages.is_terminal:
                 live.update(_live(progress, incidents.settings, stalled), refresh=True)
             elif time.monotonic() >= next_line_at:
-                messages.print(_line(progress, incidents.settings), markup=False)
+                messages.print(_line(progress, incidents.settings))
                 next_line_at += _LINE_EVERY
             time.sleep(_POLL)
             before, progress = progress, incidents.progress(incident_id)
@@ -149,7 +148,7 @@ def goes_on(incident_id: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         look = f"device-status incident status {incident_id}"
-        messages.print(f"only the waiting has stopped: `{look}` shows how it goes on", markup=False)
+        messages.print(f"only the waiting has stopped: `{look}` shows how it goes on")
         raise
 
 
@@ -159,11 +158,12 @@ def _live(progress: Progress, settings: Settings, stalled: bool) -> Group:
     done = progress.devices - progress.open
     _add_bar(bars, "users listed", listed, progress.users)
     _add_bar(bars, "devices done", done, progress.devices)
-    note = Text("")
+    note = messages.render_str("")
     if trouble := _trouble(progress):
-        note = Text(trouble, style="bold red")
+        note = messages.render_str(trouble, style="bold red")
     elif stalled and progress.phase == "running":
-        note = Text("nothing moves: is a worker running? (device-status worker)", style="yellow")
+        idle = "nothing moves: is a worker running? (device-status worker)"
+        note = messages.render_str(idle, style="yellow")
     return Group(f"{progress.incident_id}: {progress.phase}", bars, _line(progress, settings), note)
 
 

@@ -1,20 +1,28 @@
-"""What every command shares: where output goes, exit codes, and errors as one line."""
+"""What every command shares: where output goes, exit codes, and errors as one line.
+
+All output goes through here and is cleaned here (`clean.py`), since others wrote part of it. No other module
+of the CLI prints.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Annotated, Any, Final, NoReturn
 
 import redis
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
+from device_status.clean import escaped_json, printable
 from device_status.errors import (
     DeviceStatusError,
     InvalidCommandError,
@@ -53,13 +61,36 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
-"""For people, on standard error; rich honours NO_COLOR and drops colours where it is no terminal."""
+class SafeConsole(Console):
+    """Shows text as it was written: nothing in it is markup, a link or an escape sequence."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, soft_wrap=stderr, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text as it is shown; before the layout, so that a table has room for its escapes."""
+        return super().render_str(printable(text), **options | {"markup": False, "emoji": False})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich does; text that came by another way than `render_str` is cleaned here at the latest."""
+        for segment in super().render(renderable, options):
+            # Control codes are rich's own, and so are the line feeds between lines.
+            lines = segment.text.split("\n")
+            yield segment if segment.control else Segment("\n".join(map(printable, lines)), segment.style)
+
+
+messages = SafeConsole(stderr=True)
+"""For people, on standard error; rich honours NO_COLOR and drops colours if it is not a terminal."""
+
+
+def print_line(text: str) -> None:
+    """One line on standard output."""
+    typer.echo(printable(text))
 
 
 def print_json(data: Any) -> None:
     """One JSON document on standard output."""
-    typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
+    typer.echo(escaped_json(json.dumps(data, ensure_ascii=False, indent=2)))
 
 
 _FIELDS: Final = 2
@@ -75,11 +106,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
             table.add_column(name, overflow="fold", no_wrap=number == 0 and len(columns) > _FIELDS)
         for row in rows:
             table.add_row(*[_text(value) for value in row])
-        Console(highlight=False, markup=False).print(table)
+        SafeConsole().print(table)
         return
-    typer.echo("\t".join(columns))
-    for row in rows:
-        typer.echo("\t".join(_text(value).replace("\t", " ").replace("\n", " ") for value in row))
+    for line in (columns, *rows):
+        typer.echo("\t".join(printable(_text(value)) for value in line))
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
@@ -90,7 +120,7 @@ def print_fields(fields: Mapping[str, object]) -> None:
 def confirm(question: str) -> None:
     """Return where a person says yes; otherwise the command is over, as though it had been interrupted."""
     try:
-        typer.confirm(question, abort=True, err=True)
+        typer.confirm(printable(question), abort=True, err=True)
     except typer.Abort:
         messages.print("nothing was changed; --yes does not ask")
         raise
@@ -98,8 +128,24 @@ def confirm(question: str) -> None:
 
 def fail(code: Exit, text: str) -> NoReturn:
     """End with one line on standard error."""
-    messages.print(f"device-status: {text}", markup=False, style="red")
+    messages.print(f"device-status: {text}", style="red")
     raise typer.Exit(code)
+
+
+def show_usage_error(error: Any) -> int:
+    """Show what is wrong with a command line, as click does; returns the exit code."""
+    # It quotes what was typed, which may have been pasted from anywhere. If a command is missing it is the
+    # help, of many lines.
+    error.message = "\n".join(map(printable, error.message.split("\n")))
+    error.show()
+    return int(getattr(error, "exit_code", Exit.USAGE))
+
+
+def show_bug(error: Exception) -> int:
+    """Show the traceback of what nobody expected; returns the exit code."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        messages.print(line)
+    return Exit.NOT_ALL
 
 
 @contextmanager
@@ -115,6 +161,9 @@ def one_line_errors() -> Iterator[None]:
         fail(Exit.UNAVAILABLE, str(error))
     except DeviceStatusError as error:
         fail(Exit.NOT_ALL, str(error))
+    except UnicodeEncodeError as error:
+        # Bytes of the command line that are not text in UTF-8 arrive as half characters.
+        fail(Exit.USAGE, f"an argument has a character that can't be written in {error.encoding}")
 
 
 def _text(value: object) -> str:

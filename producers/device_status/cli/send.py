@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from device_status.cli.output import AsJson, Exit, fail, finite, print_fields, print_json
+from device_status.cli.output import AsJson, Exit, fail, finite, print_fields, print_json, print_line
 from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
 from device_status.outcomes import Record, State
 from device_status.producer import Producer
@@ -67,7 +67,7 @@ def send(
             "before; this one is a dead letter and has no effect",
         )
     if wait is None:
-        print_json({"command_id": sent_id}) if as_json else typer.echo(sent_id)
+        print_json({"command_id": sent_id}) if as_json else print_line(sent_id)
         return
     _show(_wait_for_outcome(producer, sent_id, wait), as_json)
 

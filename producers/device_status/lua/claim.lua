@@ -4,8 +4,9 @@
 --       or '', owner, lease, retention, tolerance for clocks that run ahead, delay for a busy device
 -- Returns {'claimed', attempts, milliseconds since the first attempt or 0}; {'done', outcome, error code
 -- or ''}: it had or now has this outcome; {'busy'}: a live owner has it; {'device_busy'}: it waits for
--- another command of its device; {'held'}: it waits for its incident to be resumed; {'conflict'}: other content stands under its key; {'known_as', command as
--- JSON}: it repeats this command, whose times are the ones that count: claim that instead.
+-- another command of its device; {'held'}: it waits for its incident to be resumed; {'conflict'} or {'reserved'}:
+-- see refuse; {'known_as', command as JSON}: it repeats this command, whose times are the ones that count: claim
+-- that instead.
 local entry, device = KEYS[1], KEYS[2]
 local key, command_id, fingerprint, command, lane, order = unpack(ARGV, 1, 6)
 local issued_at, expires_at, owner = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
@@ -14,14 +15,16 @@ lease, retention = tonumber(lease), tonumber(retention)
 local now = now_ms()
 
 if redis.call('EXISTS', entry) == 0 then
+  if is_reserved(key) or is_reserved(command_id) then
+    return {refuse(key, command_id, fingerprint, command, lane, now, retention)}
+  end
   enter(entry, key, command_id, fingerprint, command, lane, now)
   if command_id ~= key then alias(command_id, 'command:' .. key, retention) end
 end
-local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code', 'incident', 'repair')
+local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code', 'repair')
 local state, live = known[2], (tonumber(known[4]) or 0) > now
 if known[1] ~= fingerprint then
-  bury_conflict(key, command_id, fingerprint, command, lane, now, retention)
-  return {'conflict'}
+  return {refuse(key, command_id, fingerprint, command, lane, now, retention)}
 elseif known[5] ~= command then
   return {'known_as', known[5]}
 elseif state ~= 'queued' and state ~= 'retry_wait' and state ~= 'claimed' then
@@ -37,29 +40,27 @@ if state == 'claimed' and not live then
 end
 -- What was applied already must not be left half-way: one that waits to be applied again (see settle.lua), and a
 -- repair (see late.lua).
-local is_half_way = known[6] == 'MayBeUndone' or known[8]
-if known[7] and not is_half_way then
-  local order_of_incident = redis.call('HGET', PREFIX .. 'incident:' .. known[7], 'state')
-  if order_of_incident == 'cancelled' then
-    finish(entry, key, 'cancelled', now, retention)
-    return {'done', 'cancelled', ''}
-  elseif order_of_incident == 'paused' then
-    hold(entry, key)
-    return {'held'}
-  end
+local is_half_way = known[6] == 'MayBeUndone' or known[7]
+local incident = incident_of(entry)
+if incident and incident.state == 'cancelled' and not is_half_way then
+  finish(entry, key, 'cancelled', now, retention)
+  return {'done', 'cancelled', ''}
+elseif incident and incident.state == 'paused' and not is_half_way then
+  hold(entry, key)
+  return {'held'}
 end
+local holder = redis.call('HMGET', device, 'applied_at', 'owner', 'lease_until')
 if expires_at and expires_at <= now and not is_half_way then
   finish(entry, key, 'expired', now, retention)
   return {'done', 'expired', ''}
 elseif issued_at > now + tonumber(ahead) then
   finish_dead(entry, key, 'IssuedInFuture', 'issued_at lies too far ahead of the clock', '', now, retention)
   return {'done', 'dead_lettered', 'IssuedInFuture'}
-elseif issued_at < now - retention then
+elseif issued_at < now - retention and not incident and not (is_half_way and holder[1]) then
+  -- By now the fence of a newer command may be gone; not so for an incident and for what was applied: see raise_fence.
   finish_dead(entry, key, 'TooOld', 'issued_at lies further back than the retention', '', now, retention)
   return {'done', 'dead_lettered', 'TooOld'}
 end
-
-local holder = redis.call('HMGET', device, 'applied_at', 'owner', 'lease_until')
 if holder[1] and tonumber(order) < tonumber(holder[1]) then
   finish(entry, key, 'superseded', now, retention)
   return {'done', 'superseded', ''}
@@ -71,8 +72,8 @@ end
 redis.call('HSET', entry, 'state', 'claimed', 'owner', owner, 'lease_until', now + lease)
 redis.call('HDEL', entry, 'held')
 redis.call('HSET', device, 'owner', owner, 'lease_until', now + lease)
-if redis.call('PTTL', device) < 2 * lease then redis.call('PEXPIRE', device, 2 * lease) end
+keep_device(device, 2 * lease)
 close(entry, key)
 redis.call('ZADD', PREFIX .. 'open:' .. redis.call('HGET', entry, 'lane'), now + lease, key)
 local first = tonumber(redis.call('HGET', entry, 'first_attempt_at')) or now
-return {'claimed', tonumber(redis.call('HGET', entry, 'attempts')), now - first}
+return {'claimed', tonumber(redis.call('HGET', entry, 'attempts')), age_since(first, incident and incident.id, now)}

@@ -18,12 +18,14 @@ end
 if not known[1] then
   redis.call('HSET', incident, 'id', id, 'user_pool_id', pool, 'status', status, 'lane', lane, 'reason', reason,
     'requested_by', requested_by, 'state', 'running', 'opened_at', now, 'retention', retention, 'sealed', 0,
+    'life', redis.call('INCR', PREFIX .. 'incidents:lives'),
     'users', 0, 'users_open', 0, 'devices', 0, 'open', 0, 'rank', rank(now))
   if counts_only == '1' then
     redis.call('HSET', incident, 'counts_only', 1)
     redis.call('EXPIRE', incident, PLAN_LIFE)
   else
     redis.call('ZADD', PREFIX .. 'incidents', now, id)
+    redis.call('ZADD', PREFIX .. 'incidents:of:' .. pool, now, id)
   end
 elseif known[1] ~= pool then
   return {'differs', 'user_pool_id', known[1]}

@@ -13,6 +13,7 @@ if state == 'paused' then
   redis.call('HDEL', incident, 'walk')
   return {'changed'}
 end
+if state == 'running' and known[1] == 'paused' then redis.call('HSET', incident, 'resumed_at', now_ms()) end
 -- What is held is let go, or cancelled, piece by piece: see incident_walk.lua.
 redis.call('HSET', incident, 'walk', 0)
 redis.call('ZADD', PREFIX .. 'incidents:active', redis.call('HGET', incident, 'rank'), ARGV[1])

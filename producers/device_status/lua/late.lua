@@ -10,17 +10,22 @@ local fence = redis.call('HMGET', device, 'applied_at', 'applied_key')
 if not fence[1] or tonumber(fence[1]) <= tonumber(order) then
   return {'harmless'}
 end
-local newest = redis.call('HMGET', PREFIX .. 'command:' .. fence[2], 'command', 'lane', 'fingerprint', 'state')
+local newest_entry = PREFIX .. 'command:' .. fence[2]
+local newest = redis.call('HMGET', newest_entry, 'command', 'lane', 'fingerprint', 'state')
 if newest[4] ~= 'succeeded' then
   return {'harmless'}  -- Still under way, it meets the suspicion when it settles.
 end
 local key = 'repair:' .. owner
-if redis.call('EXISTS', PREFIX .. 'command:' .. key) == 1 then
+local entry = PREFIX .. 'command:' .. key
+if redis.call('EXISTS', entry) == 1 then
   return {'harmless'}  -- The reply to the first time was lost on its way; the sweeper publishes it.
 end
 local command = cjson.decode(newest[1])
 command.command_id, command.idempotency_key, command.expires_at = key, key, nil
 command.reason = 'repair: a late request of an older command may have undone this one'
 local repair = cjson.encode(command)
-enter(PREFIX .. 'command:' .. key, key, key, newest[3], repair, newest[2], now, 'repair')
+enter(entry, key, key, newest[3], repair, newest[2], now)
+redis.call('HSET', entry, 'repair', 1)
+local incident = incident_of(newest_entry)
+if incident then join_incident(entry, incident.id, incident.life) end
 return {'repair', newest[2], repair}

@@ -2,13 +2,13 @@
 -- ARGV: owner, lease
 -- Returns {} where there is none; {'devices', mode ('users' or 'verify'), incident id, username, attempts,
 -- milliseconds since the first, pool, status, lane, opened at, '1' where devices are only counted, run of the
--- verification, '1' where the incident is about given devices}; {'users', incident id, token, attempts, milliseconds since the first, pool, lane}; {'walk',
--- incident id}: see incident_walk.lua.
+-- verification, '1' where the incident is about given devices, its life}; {'users', incident id, token, attempts,
+-- milliseconds since the first, pool, lane}; {'walk', incident id}: see incident_walk.lua.
 local owner, lease = ARGV[1], tonumber(ARGV[2])
 local now = now_ms()
 
-local function lease_of(working, name)
-  -- Returns the attempts made, and when the first was; a lease that ran out counts as one.
+local function lease_of(id, working, name)
+  -- Returns the attempts made, and the age of the first; a lease that ran out counts as one.
   local known = redis.call('HGET', working, name)
   local lease_now = known and cjson.decode(known) or {attempts = 0, first_at = now}
   if lease_now.owner and lease_now.owner ~= '' then
@@ -16,13 +16,13 @@ local function lease_of(working, name)
   end
   lease_now.owner = owner
   redis.call('HSET', working, name, cjson.encode(lease_now))
-  return lease_now.attempts, now - lease_now.first_at
+  return lease_now.attempts, age_since(lease_now.first_at, id, now)
 end
 
 for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) do
   local incident = PREFIX .. 'incident:' .. id
   local known = redis.call('HMGET', incident, 'state', 'user_pool_id', 'status', 'lane', 'opened_at', 'counts_only',
-    'walk', 'all_users', 'all_users_token', 'all_users_due', 'only_given', 'resting_until')
+    'walk', 'all_users', 'all_users_token', 'all_users_due', 'only_given', 'resting_until', 'life')
   if not known[1] then
     redis.call('ZREM', PREFIX .. 'incidents:active', id)
   elseif known[7] then
@@ -36,16 +36,16 @@ for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) d
         return {'walk', id}
       elseif username then
         redis.call('ZADD', waiting, now + lease, username)
-        local attempts, age = lease_of(incident .. (mode == 'users' and ':working' or ':verifying'), username)
+        local attempts, age = lease_of(id, incident .. (mode == 'users' and ':working' or ':verifying'), username)
         expire_plan(incident)
         return {'devices', mode, id, username, attempts, age, known[2], known[3], known[4], known[5],
           known[6] or '', redis.call('HGET', incident .. ':verification', 'run') or '0',
-          known[11] or ''}
+          known[11] or '', known[13]}
       end
     end
     if known[8] == 'wanted' and (tonumber(known[10]) or 0) <= now then
       redis.call('HSET', incident, 'all_users_due', now + lease)
-      local attempts, age = lease_of(incident .. ':working', '')
+      local attempts, age = lease_of(id, incident .. ':working', '')
       return {'users', id, known[9], attempts, age, known[2], known[4]}
     end
     if known[8] ~= 'wanted' and redis.call('EXISTS', incident .. ':users', incident .. ':verify') == 0 then

@@ -33,9 +33,9 @@ elseif mode == 'users' then
     redis.call('HINCRBY', incident, 'devices', devices)
   elseif what == 'dead_lettered' then
     bury('user:' .. redis.sha1hex(id .. '\n' .. username), error_code, now, {
-      'kind', 'user', 'incident', id, 'username', username, 'attempts', lease_now.attempts,
+      'kind', 'user', 'username', username, 'attempts', lease_now.attempts,
       'first_at', lease_now.first_at, 'error_message', error_message, 'request_id', request_id,
-    })
+    }, {id = id, life = redis.call('HGET', incident, 'life')})
   end
   end_if_done(id, now)
 else
@@ -58,6 +58,6 @@ else
     }))
   end
   end_verification_if_done(id, now)
-  keep_for_retention(id)
+  keep_for_retention(id, now)
 end
 return 'settled'

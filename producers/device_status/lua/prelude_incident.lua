@@ -2,29 +2,34 @@
 -- in the script that moves the command, so they can't drift.
 -- Times are milliseconds since 1970 on this server's clock.
 local PREFIX = 'device-status:'
-local INCIDENT_PARTS = {'', ':devices', ':users', ':working', ':outcomes', ':timeline', ':verify', ':verifying',
-  ':verification', ':findings', ':new', ':unverified'}
+local INCIDENT_PARTS = {'', ':devices', ':letters', ':users', ':working', ':outcomes', ':timeline', ':verify',
+  ':verifying', ':verification', ':findings', ':new', ':unverified', ':pass'}
 local TIMELINE_BUCKET = 10000  -- Milliseconds.
 local PLAN_LIFE = 86400  -- Seconds.
+local FENCE_EXTRA = 600000  -- Milliseconds that a fence outlives the retention: clocks may run ahead by half of it.
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The incident that a command (as JSON) names, where it was opened, and its user; nil otherwise. The name is the sender's: one
--- that no incident can have (as `INC-1:users`) would be the key of something else.
-local function incident_of(command)
-  if not string.find(command, '"incident_id"', 1, true) then
+-- The incident that an entry or a dead letter is part of, with its state; nil where there is none, or only a later
+-- one of the same id: an incident that was forgotten and opened again has another `life`. What a command itself
+-- says of an incident is the sender's word and counts for nothing.
+local function incident_of(record)
+  local known = redis.call('HMGET', record, 'incident', 'life')
+  if not known[1] or known[1] == '' then
     return nil
   end
-  local fields = cjson.decode(command)
-  local id = fields.incident_id
-  local may_be = type(id) == 'string' and string.find(id, '^%w[%w._-]*$')
-  if may_be and redis.call('EXISTS', PREFIX .. 'incident:' .. id) == 1 then
-    return id, fields.username
-  end
-  return nil
+  local incident = redis.call('HMGET', PREFIX .. 'incident:' .. known[1], 'life', 'state')
+  return incident[1] and incident[1] == known[2] and {id = known[1], life = known[2], state = incident[2]} or nil
+end
+
+-- The age of what was tried first at `first`, in milliseconds: while its incident was paused it could not be tried, so
+-- it counts from when the incident was resumed.
+local function age_since(first, id, now)
+  local resumed_at = id and redis.call('HGET', PREFIX .. 'incident:' .. id, 'resumed_at')
+  return now - math.max(first, tonumber(resumed_at or 0))
 end
 
 -- What a verification found, or is finding, is forgotten.
@@ -34,21 +39,21 @@ local function forget_verification(id)
     incident .. ':verifying', incident .. ':unverified')
 end
 
--- There is work (again), so the incident has not ended, nothing of it expires, and how it was verified says
--- nothing any more.
+-- There is work (again), so the incident has not ended and is not forgotten, and how it was verified says nothing any
+-- more.
 local function keep_open(id)
   if redis.call('HDEL', PREFIX .. 'incident:' .. id, 'ended_at') == 1 then
-    for _, part in ipairs(INCIDENT_PARTS) do redis.call('PERSIST', PREFIX .. 'incident:' .. id .. part) end
+    redis.call('ZREM', PREFIX .. 'incidents:ended', id)
     forget_verification(id)
   end
 end
 
--- It has ended, and from now on stays for the retention. Parts that are new have no expiry before this.
-local function keep_for_retention(id)
-  local incident = PREFIX .. 'incident:' .. id
-  local known = redis.call('HMGET', incident, 'ended_at', 'retention')
-  if known[1] then
-    for _, part in ipairs(INCIDENT_PARTS) do redis.call('PEXPIRE', incident .. part, known[2]) end
+-- It has ended, and from now on stays for the retention, with all that its report tells: nothing of it has an expiry of
+-- its own, forget.lua takes it away as a whole. A plan (expire_plan) is not evidence.
+local function keep_for_retention(id, now)
+  local known = redis.call('HMGET', PREFIX .. 'incident:' .. id, 'ended_at', 'retention', 'counts_only')
+  if known[1] and not known[3] then
+    redis.call('ZADD', PREFIX .. 'incidents:ended', now + known[2], id)
   end
 end
 
@@ -60,7 +65,7 @@ local function end_if_done(id, now)
     return
   end
   redis.call('HSET', incident, 'ended_at', now)
-  keep_for_retention(id)
+  keep_for_retention(id, now)
   if not known[5] then
     redis.call('HINCRBY', incident, 'times_ended', 1)
     redis.call('ZADD', PREFIX .. 'webhooks', now, id)
@@ -69,44 +74,22 @@ local function end_if_done(id, now)
   end
 end
 
--- A new entry becomes part of its incident. `role`: 'member' counts as one of its devices; 'again' is one that
--- counted before; 'repair' (see late.lua) keeps the incident open and counts as nothing.
-local function join_incident(entry, key, command, role)
-  local id, username = incident_of(command)
-  if not id then
-    return
-  end
-  local incident = PREFIX .. 'incident:' .. id
-  redis.call('HSET', entry, 'incident', id)
-  redis.call('HINCRBY', incident, 'open', 1)
-  if role == 'member' then
-    redis.call('HINCRBY', incident, 'devices', 1)
-    redis.call('RPUSH', incident .. ':devices', key)
-    local outcome = redis.call('HGET', incident .. ':outcomes', username)
-    outcome = outcome and cjson.decode(outcome)
-    if outcome and outcome.outcome == 'given' then
-      outcome.devices = (outcome.devices or 0) + 1
-      redis.call('HSET', incident .. ':outcomes', username, cjson.encode(outcome))
-    end
-  elseif role == 'repair' then
-    redis.call('HSET', entry, 'repair', 1)
-  end
+-- A new entry becomes part of an incident and keeps it open. It counts as one of its devices only in members.lua.
+local function join_incident(entry, id, life)
+  redis.call('HSET', entry, 'incident', id, 'life', life)
+  redis.call('HINCRBY', PREFIX .. 'incident:' .. id, 'open', 1)
   keep_open(id)
 end
 
--- An entry of an incident has its outcome.
-local function tell_incident(entry, outcome, now)
-  local known = redis.call('HMGET', entry, 'incident', 'repair')
-  local incident = known[1] and PREFIX .. 'incident:' .. known[1]
-  if not incident or redis.call('EXISTS', incident) == 0 then
-    return
-  end
+-- An entry of an incident has its outcome; a repair (see late.lua) counts as nothing.
+local function tell_incident(entry, id, outcome, now)
+  local incident = PREFIX .. 'incident:' .. id
   redis.call('HINCRBY', incident, 'open', -1)
-  if not known[2] then
+  if redis.call('HEXISTS', entry, 'repair') == 0 then
     redis.call('HINCRBY', incident, outcome, 1)
     redis.call('HINCRBY', incident .. ':timeline', math.floor(now / TIMELINE_BUCKET) * TIMELINE_BUCKET / 1000, 1)
   end
-  end_if_done(known[1], now)
+  end_if_done(id, now)
 end
 
 -- The requests of its Region are paused: until then the listings of other incidents come first.

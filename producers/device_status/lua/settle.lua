@@ -2,14 +2,14 @@
 -- KEYS: 1 command:<idempotency key>, 2 device:<hash>
 -- ARGV: idempotency key, owner, new state (succeeded, dead_lettered or retry_wait), order, retention,
 --       1 if this was an attempt else 0, milliseconds until due (retry_wait), error code, error message,
---       AWS request id, milliseconds for which a request in doubt may still take effect
+--       AWS request id, milliseconds for which a request in doubt may still take effect, user pool
 -- Returns {'settled'}, also when the same owner says it again; {'lost'} where the claim went to
 -- another; {'again', milliseconds}: it succeeded, but a late request may undo it, so it is retried after that.
 local entry, device = KEYS[1], KEYS[2]
 local key, owner, state, order = unpack(ARGV, 1, 4)
 local retention, attempt, due_in = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local now = now_ms()
-local error_code, error_message, request_id, late = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
+local error_code, error_message, request_id, late, pool = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11]), ARGV[12]
 local known = redis.call('HMGET', entry, 'state', 'owner', 'settled_by')
 if known[3] == owner then
   return {'settled'}  -- The reply to the first time was lost on its way.
@@ -29,7 +29,7 @@ end
 
 if state == 'succeeded' then
   redis.call('HSET', entry, 'request_id', request_id)
-  raise_fence(device, order, key, retention)
+  raise_fence(device, order, key, retention, pool, now)
   local suspicion = redis.call('HMGET', device, 'suspect_until', 'suspect_order')
   if (tonumber(suspicion[1]) or 0) > now and suspicion[2] ~= order then
     redis.call('HSET', entry, 'error_code', 'MayBeUndone', 'error_message', 'a late request may undo it')

@@ -7,17 +7,15 @@ local verification = incident .. ':verification'
 if redis.call('HGET', verification, 'run') ~= run then
   return
 end
-local retention = redis.call('HGET', incident, 'retention')
 local seen = 0
 for i = 6, #ARGV, 3 do
   local entry, device_key, listed = PREFIX .. 'command:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local as_ordered = listed == ordered
   local finding = nil
-  if redis.call('HGET', entry, 'incident') == id then
+  local member_of = incident_of(entry)
+  if member_of and member_of.id == id then
     if redis.call('HGET', entry, 'verified_run') ~= run then
       redis.call('HSET', entry, 'verified_run', run, 'verified_as', listed)
-      -- Evidence again: it outlives the verification, as the incident does.
-      if redis.call('PTTL', entry) > 0 then redis.call('PEXPIRE', entry, retention) end
       seen = seen + 1
       redis.call('HINCRBY', verification, as_ordered and 'as_ordered' or 'not_as_ordered', 1)
       finding = not as_ordered and 'not_as_ordered'
@@ -41,4 +39,4 @@ if lease then
   lease.seen = (lease.seen or 0) + seen
   redis.call('HSET', incident .. ':verifying', username, cjson.encode(lease))
 end
-keep_for_retention(id)
+keep_for_retention(id, now_ms())

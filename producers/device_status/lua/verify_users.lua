@@ -19,5 +19,5 @@ if ARGV[3] == '1' then
   redis.call('HSET', verification, 'sealed', 1)
   end_verification_if_done(id, now)
 end
-keep_for_retention(id)
+keep_for_retention(id, now)
 return 1

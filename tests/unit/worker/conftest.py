@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from device_status import DeviceStatusCommand, Settings
+from device_status import DeviceStatusCommand, Incidents, Settings
 from device_status.ledger import Ledger
 from device_status.publisher import Publisher
 from device_status_worker.cognito import Cognito
@@ -17,6 +17,7 @@ from device_status_worker.handle import Worker
 from device_status_worker.local import LocalCognito
 from support import make_command
 from support.clock import PassingTime
+from support.incidents import Crew
 
 MakeCommand = Callable[..., DeviceStatusCommand]
 
@@ -68,6 +69,18 @@ def worker(settings: Settings, ledger: Ledger, calls: Cognito, clock: PassingTim
         cognito=calls,
         publisher=Publisher(settings.broker_url),
     )
+
+
+@pytest.fixture
+def incidents(settings: Settings) -> Incidents:
+    """Incidents on the session's server."""
+    return Incidents(settings)
+
+
+@pytest.fixture
+def crew(worker: Worker, settings: Settings) -> Crew:
+    """Does what workers do for incidents, when it is told to."""
+    return Crew(worker, settings.broker_url)
 
 
 @pytest.fixture

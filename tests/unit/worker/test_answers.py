@@ -47,6 +47,16 @@ class TestWhatCounts:
     def test_a_whole_answer_of_aws_is_a_success(self, operation: str) -> None:
         assert failure_in(answer(WHOLE[operation]), operation) is None
 
+    def test_a_message_of_half_a_character_can_be_kept(
+        self, worker: Worker, cognito: LocalCognito, new_command: MakeCommand
+    ) -> None:
+        body = b'{"__type": "UserNotFoundException", "message": "half \\ud800 of it"}'
+        cognito.faults.add(Fault("half", Response(400, body)))
+        command = new_command()
+        assert handle(command, Lane.ROUTINE, worker) == Done(State.DEAD_LETTERED, "UserNotFoundException")
+        (letter,) = DeadLetters(worker.settings).list()
+        assert letter.error_message == r"half \ud800 of it"
+
     def test_an_empty_body_is_one_if_nothing_else_was_announced(self) -> None:
         assert failure_in(answer(b""), "AdminUpdateDeviceStatus") is None
 
@@ -109,6 +119,7 @@ class TestWhatCounts:
             ("AdminListDevices", {"Devices": [{"DeviceKey": "x_" + "0" * 54}]}),
             ("AdminListDevices", {**DEVICES, "PaginationToken": 7}),
             ("AdminListDevices", {**DEVICES, "PaginationToken": ""}),
+            ("ListUsers", {**USERS, "PaginationToken": "half \ud800"}),
             ("AdminListDevices", USERS),
             ("ListUsers", {}),
             ("ListUsers", DEVICES),

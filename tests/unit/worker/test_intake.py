@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from device_status import DeadLetters, Lane, Settings
 from device_status.ledger import Ledger
+from device_status.outcomes import Conflict
 from device_status.publisher import queue_name
 from device_status_worker import process
 from device_status_worker.intake import (
@@ -28,6 +29,7 @@ from device_status_worker.intake import (
 )
 from device_status_worker.reception import Reception
 from support import DEVICE_KEY, USERNAME, wire_object
+from support.clock import server_ms
 from support.messages import BAD_MESSAGES, body_of, envelope, parts_of
 
 GOOD = envelope(body_of({"command": wire_object()}))
@@ -117,6 +119,70 @@ def intake(ledger: Ledger) -> Intake:
 @pytest.fixture
 def letters(settings: Settings) -> DeadLetters:
     return DeadLetters(settings)
+
+
+class TestWhatIsLeftOut:
+    """An id and a time come from the message, so that it is the same command when it is delivered again."""
+
+    @pytest.mark.parametrize(
+        "left_out", [["command_id"], ["issued_at"], ["command_id", "issued_at"], ["idempotency_key"], []]
+    )
+    def test_delivered_again_it_is_the_same_command(self, left_out: list[str], intake: Intake) -> None:
+        given = {"command_id": "one", "idempotency_key": "two", "issued_at": "2026-05-04T03:02:01Z"}
+        fields = wire_object(**{name: value for name, value in given.items() if name not in left_out})
+        first = intake.accept(fields, Lane.ROUTINE, "message/0")
+        assert first is not None
+        assert {name: first.to_wire()[name] for name in given if name not in left_out} == {
+            name: value for name, value in given.items() if name not in left_out
+        }
+        assert intake.accept(dict(reversed(fields.items())), Lane.ROUTINE, "message/0") == first
+
+    def test_without_a_key_it_is_its_id(self, intake: Intake) -> None:
+        command = intake.accept(wire_object(), Lane.ROUTINE, "message/0")
+        assert command is not None
+        assert command.idempotency_key == command.command_id
+        assert len(command.command_id) < 64
+
+    def test_the_time_is_that_of_the_first_receipt_on_the_ledgers_clock(
+        self, intake: Intake, ledger: Ledger
+    ) -> None:
+        before = server_ms(ledger.redis)
+        first = intake.accept(wire_object(), Lane.ROUTINE, "message/0")
+        assert first is not None
+        assert before <= first.issued_at.timestamp() * 1000 < server_ms(ledger.redis) + 1
+        (key,) = ledger.redis.keys("device-status:received:*")
+        left = ledger.redis.pttl(key) / 1000
+        assert left == pytest.approx(2 * ledger.retention.total_seconds(), abs=60)
+
+    def test_of_one_message_the_later_command_is_the_newer(self, intake: Intake) -> None:
+        fields = wire_object()
+        commands = [intake.accept(fields, Lane.ROUTINE, f"message/{index}") for index in range(10)]
+        found = [(command.issued_at, command.command_id) for command in commands if command]
+        assert found == sorted(found, key=lambda pair: pair[0])
+        assert len({issued_at for issued_at, _ in found}) == len({name for _, name in found}) == 10
+
+    def test_two_messages_of_one_id_are_a_conflict_and_not_a_repeat(
+        self, intake: Intake, ledger: Ledger, letters: DeadLetters
+    ) -> None:
+        first = intake.accept(wire_object(status="remembered"), Lane.ROUTINE, "message/0")
+        other = intake.accept(wire_object(status="not_remembered"), Lane.ROUTINE, "message/0")
+        assert first is not None
+        assert other is not None
+        assert ledger.enter([first, other], Lane.ROUTINE) == [None, Conflict()]
+        assert [letter.command for letter in letters.list()] == [other]
+
+    def test_two_messages_of_one_id_with_ids_of_their_own_keep_a_time_each(self, intake: Intake) -> None:
+        first = intake.accept(wire_object(command_id="one"), Lane.ROUTINE, "message/0")
+        other = intake.accept(wire_object(command_id="two"), Lane.ROUTINE, "message/0")
+        assert first is not None
+        assert other is not None
+        assert first.issued_at < other.issued_at
+
+    def test_nothing_is_kept_of_a_command_that_says_all_itself(self, intake: Intake, ledger: Ledger) -> None:
+        fields = wire_object(command_id="one", issued_at="2026-05-04T03:02:01Z")
+        assert intake.accept(fields, Lane.ROUTINE, "message/0") is not None
+        assert intake.accept(wire_object(status="forgotten"), Lane.ROUTINE, "message/1") is None
+        assert ledger.redis.keys("device-status:received:*") == []
 
 
 class TestBurial:

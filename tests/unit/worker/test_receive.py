@@ -121,15 +121,6 @@ class TestHandling:
             "requests to default/us-east-1 are paused: AccessDeniedException;"
         )
 
-    def test_a_command_id_of_two_lines_writes_one_line_into_the_log(
-        self, receiver: Receiver, wire: Wire, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        (command,) = wire(1)
-        with caplog.at_level(logging.INFO):
-            receiver.receive([command | {"command_id": "one\nERROR two"}], LANE, "message")
-        assert "ERROR two" in caplog.text
-        assert not [record for record in caplog.records if "\n" in record.getMessage()]
-
 
 class TestGivingBack:
     def test_what_exceeds_the_budget_goes_to_the_end_of_the_queue(

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C does: leave every `with` in order.
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
-    options.folder.mkdir(parents=True, exist_ok=True)
+    options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     console.print(f"Starting {_SERVERS} …")
     try:
         with System(options.folder, options.quota) as system:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -50,8 +51,10 @@ class Sample:
     """How many lines there are of each kind, in words."""
 
     def write(self, file: Path) -> None:
-        """As CSV with a header."""
-        with file.open("w", newline="", encoding="utf-8") as out:
+        """As CSV with a header, for its owner alone, as a file with usernames should be."""
+        file.unlink(missing_ok=True)
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", newline="", encoding="utf-8") as out:
             csv.writer(out).writerows([COLUMNS, *self.lines])
 
 

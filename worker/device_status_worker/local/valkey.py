@@ -86,7 +86,8 @@ class EmbeddedValkey:
             first = self._given_dir is None and self._temporary is None
             if first:
                 self._temporary = tempfile.TemporaryDirectory(prefix="device-status-valkey-")
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            # Usernames will lie in it.
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 self._port = self._start_somewhere()
             except BaseException:

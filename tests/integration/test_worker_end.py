@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -188,3 +188,32 @@ def test_sigterm_ends_a_worker_in_time_and_nothing_is_lost(tmp_path: Path) -> No
         assert [str(each.case) for each in idle if "exits now" in each.log] == []
         lost = {str(each.case): each.lost() for each in doomed}
         assert lost == {name: [] for name in lost}
+
+
+def test_a_log_that_nobody_reads_keeps_no_worker_alive(tmp_path: Path) -> None:
+    """Every thread comes to a line that it can't write, the signal's handler as well."""
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    ends = [reader := os.open(log, os.O_RDONLY | os.O_NONBLOCK)]
+    with EmbeddedValkey() as valkey:
+        worker = WorkerProcess(os.environ | {"DEVICE_STATUS_BROKER_URL": valkey.url}, log)
+        try:
+            worker.start()
+            said = bytearray()
+
+            def is_ready() -> bool:
+                with suppress(BlockingIOError):
+                    said.extend(os.read(reader, 65_536))
+                return b" ready." in said
+
+            eventually(is_ready, "the worker is ready", 60)
+            ends.append(writer := os.open(log, os.O_WRONLY | os.O_NONBLOCK))
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(writer, b"x")
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(ENDS_WITHIN) == 0
+        finally:
+            worker.kill()
+            for end in ends:
+                os.close(end)
