@@ -2,13 +2,13 @@
 # ARGS are passed on: make test ARGS="-x tests/unit", make demo ARGS="--devices 50".
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check chaos bench docs clean
+.PHONY: help demo test check mutants chaos bench docs clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s  %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED) ## Import a sample file, watch two workers go through it, check the result
 	@$(BIN)/python -m device_status_worker.demo $(ARGS)
@@ -20,6 +20,9 @@ check: $(INSTALLED) ## Lint, format, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+mutants: $(INSTALLED) ## Break the code in named places, one at a time: a test of the promise must fail (minutes)
+	@PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 chaos: $(INSTALLED) ## Workers and servers killed and stopped at random, under load (minutes)
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)

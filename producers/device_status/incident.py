@@ -90,7 +90,7 @@ class Progress:
             or self.dead_lettered
             or self.expired
             or self.cancelled
-            or self.input_error
+            or self.input_error is not None
         )
 
     def seconds_left(self, quota: float) -> float | None:

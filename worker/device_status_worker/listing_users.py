@@ -61,9 +61,9 @@ def list_page(page: PoolPage, ends_at: float, worker: Worker) -> None:
         case TryAgain(due_in, code, is_attempt):
             logger.info("incident %s: the pool is listed again after %s", page.incident_id, code)
             _settle(page, worker, "retry", attempt=is_attempt, due_in=due_in, error_code=code)
-        case GivenUp() as why if page.token and why is not DIED_WITH_IT:
+        case GivenUp(code) as why if page.token and why is not DIED_WITH_IT:
             # Its token may be too old. From the first page again: a user who is known is not listed twice.
-            _settle(page, worker, "restart")
+            _settle(page, worker, "restart", error_code=code)
         case GivenUp(code):
             logger.error("incident %s: the pool's users can't be listed: %s", page.incident_id, code)
             _settle(page, worker, "failed", error_code=code)

@@ -1,0 +1,1 @@
+"""Tests that can fail: the code is broken on purpose, one place at a time. `python -m mutants --help`."""

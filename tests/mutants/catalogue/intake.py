@@ -1,0 +1,172 @@
+"""Messages: what is no command is kept, what is one is handled or given back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mutants.mutant import Mutant
+
+_WORKER: Final = "worker/device_status_worker"
+_INTAKE: Final = f"{_WORKER}/intake.py"
+_RECEIVE: Final = f"{_WORKER}/receive.py"
+_TRANSPORT: Final = f"{_WORKER}/transport.py"
+_CONSUMER: Final = f"{_WORKER}/consumer.py"
+_TESTS: Final = "tests/unit/worker/test_intake.py"
+_CHECKS: Final = f"{_TESTS}::TestChecks"
+_CELERY: Final = f"{_CHECKS}::test_a_message_that_celery_cannot_run_has_a_problem"
+_KOMBU: Final = f"{_CHECKS}::test_an_envelope_that_kombu_cannot_read_has_a_problem"
+_LIMITS: Final = "tests/unit/worker/test_intake_promises.py::TestLimits"
+_BURIAL: Final = f"{_TESTS}::TestBurial"
+_READING: Final = "tests/unit/worker/test_transport.py::TestReading"
+_RECEIVING: Final = "tests/unit/worker/test_receive.py"
+_BACK: Final = f"{_RECEIVING}::TestGivingBack"
+
+MUTANTS: Final = (
+    Mutant(
+        "a task that nobody knows reaches Celery",
+        _INTAKE,
+        "if task not in _KEYWORDS:",
+        "if False:",
+        f"{_CELERY}[unknown task]",
+    ),
+    Mutant(
+        "a message with an ETA waits in a worker's memory",
+        _INTAKE,
+        "if headers.get(name) is not None:",
+        "if False:",
+        f"{_CELERY}[good eta]",
+    ),
+    Mutant(
+        "a message without an id reaches Celery",
+        _INTAKE,
+        "if not isinstance(task_id, str) or not 0 < len(task_id) <= 256 or not task_id.isprintable():",
+        "if False:",
+        f"{_CELERY}[no id]",
+    ),
+    Mutant(
+        "a body of any size is read",
+        _INTAKE,
+        "if len(body) > MOST_BODY:",
+        "if False:",
+        f"{_CHECKS}::test_sizes_are_bounded_to_the_byte",
+    ),
+    Mutant(
+        "a body of any depth is read",
+        _INTAKE,
+        "return levels == 0 or any(",
+        "return any(",
+        f"{_LIMITS}::test_a_body_may_nest_16_levels_and_not_17",
+    ),
+    Mutant(
+        "a message makes the worker publish another",
+        _INTAKE,
+        "and not any(embedded.values())",
+        "",
+        f"{_LIMITS}::test_nothing_that_celery_would_run_after_the_task_is_accepted",
+    ),
+    Mutant(
+        "bad base64 stops the worker",
+        _INTAKE,
+        'if properties.get("body_encoding") == "base64":',
+        "if False:",
+        f"{_KOMBU}[bad base64]",
+    ),
+    Mutant(
+        "an envelope without a delivery tag stops the worker",
+        _INTAKE,
+        "if not isinstance(tag, str) or not tag or not tag.isprintable():",
+        "if False:",
+        f"{_KOMBU}[no delivery tag]",
+    ),
+    Mutant(
+        "a message that comes again is another dead letter",
+        _INTAKE,
+        "place = place or str(uuid.uuid4())",
+        "place = str(uuid.uuid4())",
+        f"{_BURIAL}::test_a_message_that_is_delivered_twice_is_buried_once",
+    ),
+    Mutant(
+        "two bad commands of one message are one dead letter",
+        _RECEIVE,
+        'f"{message_id}/{index}"',
+        'f"{message_id}"',
+        f"{_LIMITS}::test_two_of_a_message_that_are_alike_are_two_dead_letters_however_often_it_comes",
+    ),
+    Mutant(
+        "a dead letter holds a message of any size",
+        _INTAKE,
+        "raw[:MOST_RAW]",
+        "raw",
+        f"{_BURIAL}::test_raw_bytes_are_bounded_and_the_reason_says_so",
+    ),
+    Mutant(
+        "a command of another version is read as one of ours",
+        _INTAKE,
+        "if type(version) is int and version != SCHEMA_VERSION:",
+        "if False:",
+        f"{_LIMITS}::test_a_command_of_another_version_is_kept_under_a_code_of_its_own",
+    ),
+    Mutant(
+        "an unreadable message is deleted while the ledger is away",
+        _TRANSPORT,
+        "client.rpush(key, raw)",
+        "pass",
+        f"{_READING}::test_while_the_ledger_is_away_the_message_stays_first_in_its_queue",
+    ),
+    Mutant(
+        "an unreadable message goes behind the backlog while the ledger is away",
+        _TRANSPORT,
+        "client.rpush(key, raw)",
+        "client.lpush(key, raw)",
+        f"{_READING}::test_while_the_ledger_is_away_the_message_stays_first_in_its_queue",
+    ),
+    Mutant(
+        "a message says itself where it came from",
+        _TRANSPORT,
+        'message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}',
+        "pass",
+        f"{_READING}::test_a_message_says_where_it_came_from_and_nothing_else_does",
+    ),
+    Mutant(
+        "a compressed message is unpacked whatever its size",
+        _TRANSPORT,
+        "compression._decoders.clear()",
+        "pass",
+        f"{_READING}::test_nothing_that_is_compressed_is_unpacked",
+    ),
+    Mutant(
+        "what kombu can't unpack is dropped",
+        _CONSUMER,
+        '_bury(message, "MalformedMessage", f"message: can\'t be unpacked ({type(exc).__name__})")',
+        "pass",
+        f"{_TESTS}::test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker",
+    ),
+    Mutant(
+        "a worker that stops works on",
+        _RECEIVE,
+        "if self._stop.is_set() or ",
+        "if ",
+        f"{_BACK}::test_a_worker_that_stops_gives_the_rest_back",
+    ),
+    Mutant(
+        "a message keeps its thread for as long as it likes",
+        _RECEIVE,
+        " or time.monotonic() > give_back_at:",
+        ":",
+        f"{_BACK}::test_what_exceeds_the_budget_goes_to_the_end_of_the_queue",
+    ),
+    Mutant(
+        "what is given back is lost",
+        _RECEIVE,
+        "enter_and_publish(self._worker.ledger, self._worker.publisher, given, lane)",
+        "pass",
+        f"{_BACK}::test_an_idle_thread_gets_half",
+    ),
+    Mutant(
+        "a bug in one command stops the others of its message",
+        _RECEIVE,
+        "except Exception as error:",
+        "except OSError as error:",
+        f"{_RECEIVING}::TestHandling::test_a_bug_in_one_does_not_touch_the_others_nor_tell_what_it_saw",
+    ),
+)
