@@ -12,18 +12,20 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+import amqp
 import kombu
 import redis
 from amqp.exceptions import AMQPError, MessageNacked
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import ConnectionLimitExceeded, KombuError, OperationalError
 
 from device_status.broker import connection_to
 from device_status.command import Lane
-from device_status.connection_errors import advice, cause
 from device_status.errors import DeviceStatusError
+from device_status.rabbitmq import Alarms, Blocked
+from device_status.server_states import explain, state_of
 from device_status.urls import without_password
 
 APPLY: Final = "device_status.apply"
@@ -35,6 +37,9 @@ MOST_BYTES_A_MESSAGE: Final = 128 * 1024
 """Half of what a worker accepts, since the envelope and base64 come on top."""
 MESSAGES_A_BATCH: Final = 20
 """Messages sent in one round trip, where the transport can."""
+
+MAX_CALL: Final = 10.0
+"""Seconds that a call may take on the broker, with all that it waits for."""
 
 _CONNECTIONS: Final = 8
 _QUICK: Final = 1.0
@@ -51,10 +56,12 @@ class Publisher:
 
     def __init__(self, broker_url: str) -> None:
         self._broker_url = broker_url
+        self._is_rabbitmq = broker_url.startswith("amqp")
         self._lock = threading.Lock()
         self._pool: Any = None
         self._pid = 0
         self._inherited: list[Any] = []
+        self._alarms = Alarms()
 
     def publish(self, commands: Sequence[str], lane: Lane) -> None:
         """Publish commands, given as JSON texts: one alone as `apply`, more in chunks as `apply_many`.
@@ -72,46 +79,97 @@ class Publisher:
         """
         self._send([((MARK, json.dumps({"lane": lane, "mark": mark})), lane)])
 
+    def publish_raw(self, body: bytes | str, properties: dict[str, Any], queue_name: str) -> None:
+        """Publish a message that is complete, on RabbitMQ, to a queue that exists.
+
+        Parameters:
+            properties: as `amqp.Message` takes them.
+
+        Raises:
+            BrokerUnavailableError: it may not have been published.
+        """
+        with self._channel(time.monotonic() + MAX_CALL) as channel:
+            channel.basic_publish(amqp.Message(body, **properties), routing_key=queue_name, mandatory=True)
+
     def ping(self) -> None:
         """Reach the broker.
 
         Raises:
             BrokerUnavailableError: with the reason.
         """
-        with self._channel():
+        with self._channel(time.monotonic() + MAX_CALL):
             pass
 
     def _send(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
         began_at = time.monotonic()
         try:
-            self._send_once(messages)
-        except BrokerUnavailableError:
-            if time.monotonic() - began_at > _QUICK:
+            self._send_once(messages, began_at + MAX_CALL)
+        except BrokerUnavailableError as error:
+            if time.monotonic() - began_at > _QUICK or isinstance(error.__cause__, Blocked):
                 raise
             # A connection that died while it was idle fails at once; a second message does no harm.
-            self._send_once(messages)
+            self._send_once(messages, began_at + MAX_CALL)
 
-    def _send_once(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
-        with self._channel() as channel:
+    def _send_once(self, messages: Sequence[tuple[tuple[str, str], Lane]], deadline: float) -> None:
+        with self._channel(deadline) as channel:
             producer = kombu.Producer(channel)
             with producer.batch(MESSAGES_A_BATCH):
                 for (task, keyword_arguments), lane in messages:
+                    self._limit_waits(channel.connection, deadline)
                     _publish_task(producer, task, keyword_arguments, queue(lane, self._broker_url))
 
     @contextmanager
-    def _channel(self) -> Iterator[Any]:
+    def _channel(self, deadline: float) -> Iterator[Any]:
+        blocked = None
         try:
-            with self._connections().acquire(block=True, timeout=10) as connection:
-                # A connection that failed is not put back: leaving this block with an error replaces it.
-                connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
-                yield connection.default_channel
+            with self._connections().acquire(block=True, timeout=_left(deadline)) as connection:
+                try:
+                    self._connect(connection, deadline)
+                    yield connection.default_channel
+                except Blocked as error:
+                    # Kept, for the next call to see whether the alarm is over.
+                    blocked = error
+                except BaseException:
+                    # Without a farewell, which a server that hangs would let us wait for.
+                    connection.collect()
+                    # A connection that failed is not put back: leaving this block with an error replaces it.
+                    raise
         except _BROKER_ERRORS as error:
-            reason = str(error) or repr(error.__cause__)
-            what_to_do = advice(reason)
-            raise BrokerUnavailableError(
-                f"the broker {without_password(self._broker_url)} did not take the message "
-                f"({type(error).__name__}: {cause(reason)}){f'; {what_to_do}' if what_to_do else ''}"
-            ) from error
+            if (state := state_of(error)) and state.elsewhere:
+                self._close_idle()
+            raise self._unavailable(error) from error
+        if blocked:
+            raise self._unavailable(blocked) from blocked
+
+    def _connect(self, connection: Any, deadline: float) -> None:
+        if connection.connected and self._alarms.was_blocked(connection.connection):
+            connection.close()
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_left(deadline) / 2)
+        if self._is_rabbitmq:
+            self._alarms.watch(connection.connection)
+        self._limit_waits(connection.connection, deadline)
+
+    def _limit_waits(self, connection: Any, deadline: float) -> None:
+        # py-amqp waits for each answer as long as its socket does; Redis's transport has timeouts of its own.
+        if self._is_rabbitmq:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            connection.transport.sock.settimeout(_left(deadline))
+
+    def _unavailable(self, error: Exception) -> BrokerUnavailableError:
+        return BrokerUnavailableError(
+            f"the broker {without_password(self._broker_url)} did not take the message ({explain(error)})"
+        )
+
+    def _close_idle(self) -> None:
+        """Connect anew from here on: what was connected to a server that can't serve leads there as well."""
+        pool, idle = self._connections(), []
+        with suppress(ConnectionLimitExceeded):
+            while True:
+                idle.append(pool.acquire())
+        for connection in idle:
+            pool.replace(connection)
+            connection.release()
 
     def _connections(self) -> Any:
         with self._lock:
@@ -155,6 +213,10 @@ def chunked(commands: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
+def _left(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())
+
+
 def _message(chunk: list[str]) -> tuple[str, str]:
     """Task name and keyword arguments as JSON; the commands are JSON already and are not parsed again."""
     if len(chunk) == 1:
@@ -170,8 +232,10 @@ def _publish_task(producer: Any, task: str, keyword_arguments: str, to: kombu.Qu
         content_encoding="utf-8",
         exchange="",
         routing_key=to.name,
-        # RabbitMQ drops what goes to a queue that no worker has declared yet. Once a connection, no more.
+        # RabbitMQ drops what goes to a queue that no worker has declared yet. Once a connection, no more; if
+        # the queue is deleted after that, the message comes back and is an error.
         declare=[to],
+        mandatory=True,
         delivery_mode=2,
         correlation_id=task_id,
         headers={

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from device_status.connection_errors import advice, cause
 from device_status.errors import DeviceStatusError, LedgerUnavailableError
+from device_status.following import following
+from device_status.server_states import is_about_data, told, what_to_do
 from device_status.tls import redis_options
 from device_status.urls import Kind, ServerUrl
 
@@ -28,9 +29,9 @@ def connect(url: str) -> Any:
     """A client whose every call ends within seconds; safe to share among threads and after a fork.
 
     The protocol and the timeouts are set because redis-py's defaults changed with version 8. One
-    retry bridges a connection that the server closed while it was idle: every script of this
-    package may run twice in a row. Typed Any, since redis-py types its answers as every type that any
-    way of connecting may give.
+    retry bridges a connection that the server closed while it was idle, or that leads to a server
+    which is no longer the primary: every script of this package may run twice in a row. Typed Any,
+    since redis-py types its answers as every type that any way of connecting may give.
     """
     options: dict[str, Any] = {
         "decode_responses": True,
@@ -42,6 +43,13 @@ def connect(url: str) -> Any:
         # More than a worker may have threads; past it redis-py raises, as though the server were away.
         "max_connections": 4096,
     }
+    client = _client(url, options)
+    pool = client.connection_pool
+    pool.connection_class = following(pool.connection_class)
+    return client
+
+
+def _client(url: str, options: dict[str, Any]) -> Any:
     retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, (redis.ConnectionError,))
     there = ServerUrl.parse(url)
     if there.tls:
@@ -62,42 +70,19 @@ def connect(url: str) -> Any:
     )
 
 
-_OF_THE_SERVER: Final = (
-    redis.exceptions.ClusterDownError,
-    redis.exceptions.NoPermissionError,
-    redis.exceptions.NoScriptError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.TryAgainError,
-)
-_CODES_OF_THE_SERVER: Final = (
-    *("BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS"),
-    *("OOM", "READONLY", "TRYAGAIN", "UNKILLABLE", "max number of clients", "unknown command"),
-)
-
-
 @contextmanager
 def ledger_errors() -> Iterator[None]:
     """Turn the client's errors into ours, in words that tell what to do."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
-        what = f"({type(error).__name__}: {cause(str(error))})"
-        if isinstance(error, redis.ResponseError) and not _is_the_servers(error):
+    except redis.RedisError as error:
+        what = f"({told(error)})"
+        if isinstance(error, redis.ResponseError) and is_about_data(error):
             raise DeviceStatusError(f"the ledger holds what this version does not expect {what}") from error
-        what_to_do = (
-            advice(str(error))
-            or "check DEVICE_STATUS_LEDGER_URL and the server, then repeat the call with the same command"
-        )
-        raise LedgerUnavailableError(f"the ledger did not serve the call {what}; {what_to_do}") from error
-
-
-def _is_the_servers(error: redis.ResponseError) -> bool:
-    """Whether the server's state is to blame, which passes; otherwise it is a script or the data."""
-    if isinstance(error, _OF_THE_SERVER):
-        return True
-    # redis-py takes the code away where it has a class for it; older servers put it behind the script's name.
-    return any(code in str(error) for code in _CODES_OF_THE_SERVER)
+        advice = what_to_do(error) or "check DEVICE_STATUS_LEDGER_URL and the server"
+        raise LedgerUnavailableError(
+            f"the ledger did not serve the call {what}; {advice}, then repeat the call with the same command"
+        ) from error
 
 
 Patience = Callable[[LedgerUnavailableError], None]

@@ -96,3 +96,4 @@ def test_a_worker_goes_on_when_the_broker_is_back(site: Site, node: RabbitMQ) ->
     output = "".join(worker.output for worker in site.workers)
     assert "Connection to broker lost" in output or "Connection error" in output, output
     assert "DeprecationWarning" not in output
+    assert "Traceback" not in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import amqp
@@ -17,6 +18,25 @@ def delete_queues(url: str) -> None:
     with kombu.Connection(url) as connection:
         for lane in Lane:
             connection.default_channel.queue_delete(queue_name(lane))
+
+
+def close_frame(code: int, *, channel: int = 0) -> bytes:
+    """A server's close with this code, of a channel or (0) of the connection."""
+    class_id, method_id = (20, 40) if channel else (10, 50)
+    text = b"TEST - as a server may say"
+    payload = struct.pack(">HHHB", class_id, method_id, code, len(text)) + text + struct.pack(">HH", 0, 0)
+    return frame(payload, channel=channel)
+
+
+def frame(payload: bytes, *, channel: int = 0, end: bytes = b"\xce") -> bytes:
+    """A frame with a method."""
+    return struct.pack(">BHI", 1, channel, len(payload)) + payload + end
+
+
+def declare_classic(url: str, lane: Lane) -> None:
+    """As anything does that declares a queue without arguments."""
+    with kombu.Connection(url) as connection:
+        connection.default_channel.queue_declare(queue_name(lane), durable=True, auto_delete=False)
 
 
 def count_messages(url: str, lane: Lane) -> int:

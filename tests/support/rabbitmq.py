@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -19,6 +20,8 @@ from support.servers import HOST, free_port
 from support.waiting import eventually
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+CALL = Path("/usr/lib/erlang/bin/erl_call")
+"""Does within milliseconds what rabbitmqctl takes seconds for: that starts an Erlang of its own each time."""
 START_TIMEOUT = 90.0
 
 
@@ -46,6 +49,9 @@ class _Child:
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         self._process.kill()
@@ -91,6 +97,11 @@ class RabbitMQ:
         self._node: _Child | None = None
 
     @property
+    def port(self) -> int:
+        """It listens there."""
+        return self._port
+
+    @property
     def url(self) -> str:
         """The broker's URL."""
         return f"amqp://guest:guest@{HOST}:{self._port}//"
@@ -109,6 +120,31 @@ class RabbitMQ:
                 raise RuntimeError(f"RabbitMQ did not start: {self._log.read_text()[-2000:]}")
             time.sleep(0.1)
         return self
+
+    def run(self, expression: str) -> str:
+        """Run an Erlang expression, with its full stop, in the node; its value, as Erlang writes it."""
+        done = subprocess.run(
+            [CALL, "-sname", self._environment["RABBITMQ_NODENAME"], "-c", self._cookie, "-e"],
+            input=f"{expression}\n",
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        if not done.stdout.startswith("{ok, "):
+            raise RuntimeError(f"{expression} {done.stdout} {done.stderr}")
+        return done.stdout.removeprefix("{ok, ").rstrip().removesuffix("}")
+
+    def freeze(self) -> None:
+        """Connections are still accepted by the kernel, but nothing is answered any more."""
+        assert self._node
+        self._node.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """The inverse of `freeze`."""
+        assert self._node
+        self._node.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -142,6 +178,10 @@ class RabbitMQ:
             self._names.kill()
             self._names = None
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _cookie(self) -> str:
+        return (self._folder / ".erlang.cookie").read_text()
 
     def _answers(self) -> bool:
         try:

@@ -51,6 +51,16 @@ def start_valkey(port: int | None = None) -> Iterator[Valkey]:
         server.terminate()
 
 
+@contextmanager
+def silent(server: Valkey) -> Iterator[None]:
+    """The server hangs."""
+    server.freeze()
+    try:
+        yield
+    finally:
+        server.thaw()
+
+
 def free_port() -> int:
     """A port that refused a moment ago; below those that the kernel hands out to clients."""
     while True:
@@ -58,6 +68,28 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """A port on which whatever is said gets this answer, and the connection's end."""
+    with socket.create_server((HOST, 0), backlog=128) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client, suppress(OSError):
+                    client.recv(65_536)
+                    client.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 class SilentServer:

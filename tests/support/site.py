@@ -61,6 +61,11 @@ class Site:
         self._exits.close()
 
     @property
+    def folder(self) -> Path:
+        """For what the workers write."""
+        return self._folder
+
+    @property
     def broker_url(self) -> str:
         """URL of the broker."""
         return self._rabbitmq_url or self.valkey.url

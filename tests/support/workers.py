@@ -30,9 +30,11 @@ class WorkerProcess:
             self._options += ["-Q", names]
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: Guard | None = None
+        self._written = 0
 
     def start(self) -> Self:
         """Start it; `wait_until_ready` returns when it takes messages."""
+        self._written = len(self.output)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -58,7 +60,7 @@ class WorkerProcess:
 
         def is_ready() -> bool:
             assert self.is_alive, f"the worker ended:\n{self.output}"
-            return " ready." in self.output
+            return " ready." in self.output[self._written :]
 
         eventually(is_ready, "the worker is ready", START_TIMEOUT)
         return self

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from typing import Any
 
+import hypothesis
 import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from device_status import DeviceStatusError, Lane, LedgerUnavailableError, Producer, Settings
 from device_status.ledger import Ledger, command_key
+from device_status.scripts import connect
+from device_status.server_states import explain
 from device_status_worker.local import EmbeddedValkey
 from support import make_command, wire_object
+from support.servers import HOST, answering
+from support.waiting import eventually
 
 
 def test_data_that_no_script_expects_is_no_server_that_is_away(ledger: Ledger) -> None:
@@ -27,6 +36,56 @@ def test_a_server_that_can_not_write_is_one_to_wait_for(server: dict[str, Any]) 
         ledger = Ledger(valkey.url)
         with pytest.raises(LedgerUnavailableError):
             fill(ledger)
+
+
+@pytest.mark.parametrize("rules", ["-@write", "resetkeys ~other:*"])
+def test_a_user_without_rights_is_no_fault_of_the_data(rules: str) -> None:
+    with EmbeddedValkey() as valkey, redis.Redis(port=valkey.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "default", *rules.split())
+        with pytest.raises(LedgerUnavailableError, match="allow its user every key and command"):
+            fill(Ledger(valkey.url))
+
+
+def test_a_node_of_a_cluster_is_told_from_broken_data() -> None:
+    with EmbeddedValkey(config={"cluster-enabled": "yes"}) as valkey:
+        with pytest.raises(LedgerUnavailableError, match="Redis Cluster, which can't be used"):
+            fill(Ledger(valkey.url))
+        with redis.Redis(port=valkey.port) as admin:
+            admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            eventually(
+                lambda: "cluster_state:ok" in str(admin.execute_command("CLUSTER", "INFO")), "it works"
+            )
+        with pytest.raises(LedgerUnavailableError, match="Redis Cluster, which can't be used"):
+            fill(Ledger(valkey.url))
+
+
+def test_no_error_repeats_what_was_sent(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client, client.pipeline() as pipe:
+        client.set("text", "x")
+        errors = []
+        for call in (
+            lambda: client.execute_command("NOSUCHCOMMAND", "ada"),
+            lambda: pipe.lpush("text", "ada").execute(),
+            lambda: client.eval("return redis.call('LPUSH', KEYS[1], ARGV[1])", 1, "text", "ada"),
+        ):
+            with pytest.raises(redis.ResponseError) as raised:
+                call()
+            errors.append(raised.value)
+    assert "ada" in str(errors[0]) + str(errors[1])
+    assert "ada" not in " ".join(map(explain, errors))
+
+
+PIECES = [b"+", b"-", b":", b"$", b"*", b"%", b"_", b"1", b"-1", b"x", b"OOM", b" ", b"\r\n"]
+
+
+@hypothesis.settings(max_examples=20)
+@given(st.lists(st.sampled_from(PIECES)))
+def test_whatever_answers_is_an_error_of_redis_or_an_answer(parts: list[bytes]) -> None:
+    with answering(b"".join(parts)) as port:
+        client = connect(f"redis://{HOST}:{port}/0")
+        with suppress(redis.RedisError):
+            client.ping()
+        client.close()
 
 
 def test_a_read_only_server_is_one_to_wait_for(redis_url: str) -> None:

@@ -23,7 +23,7 @@ from device_status.health import connection_warnings
 from device_status.publisher import queue
 from device_status.settings import Settings
 from device_status.urls import ServerUrl
-from device_status_worker import ledger_check, log_records, process, transport
+from device_status_worker import last_resort, ledger_check, log_records, process, sign_of_life, transport
 from device_status_worker.redaction import quiet_libraries
 
 VISIBILITY_TIMEOUT = 120
@@ -77,6 +77,11 @@ app.conf.update(
     # Celery gives up after 100 tries and the worker exits.
     broker_connection_max_retries=None,
     broker_connection_retry_on_startup=True,
+    # It exits if RabbitMQ closes a channel: for a queue declared otherwise, a missing permission, a message
+    # that waited too long.
+    broker_channel_error_retry=True,
+    # A RabbitMQ that vanished without a sign is missed after two of these, in seconds; Celery's are 120.
+    broker_heartbeat=30,
     # The work is waiting for answers. Prefork loses messages when its main process is killed, and gevent
     # never restores them.
     worker_pool="threads",
@@ -116,6 +121,11 @@ app.conf.update(
 transport.install(process.bury_envelope)
 
 
+@signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _init(**_: Any) -> None:
+    last_resort.start()
+
+
 @signals.celeryd_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _clean_log(**_: Any) -> None:
     # Sent before any logging is set up, and by workers alone, even where a user sets it up himself.
@@ -150,6 +160,8 @@ def _stop_waiting(**_: Any) -> None:
 
 
 @signals.worker_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
-def _give_back_listings(**_: Any) -> None:
+def _give_back(**_: Any) -> None:
+    transport.give_back(app.connection_for_write())
+    sign_of_life.remove()
     # Celery waits for its tasks alone; a listing that died with the process would wait for its lease.
     process.lister().join()

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from device_status.clean import printable
-from device_status_worker.redaction import place
+from device_status_worker.redaction import is_known, place
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,9 @@ class PrintableRecord(logging.LogRecord):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        if self.exc_info and is_known(self.name, self.exc_info[1]):
+            # Its message has the error; a traceback for each message that waits would say nothing more.
+            self.exc_info = None
         if self.exc_info:
             # Formatters take what stands here. Indented, no line of an error's text passes for a record.
             lines = logging.Formatter().formatException(self.exc_info).split("\n")

@@ -20,6 +20,7 @@ from device_status.ledger import Ledger
 from device_status.settings import Settings
 from device_status_worker.bounded_http import BoundedHttp, NoAnswerError
 from device_status_worker.retries import CAP
+from device_status_worker.seldom import Seldom
 
 logger = logging.getLogger(__name__)
 
@@ -102,12 +103,13 @@ class Notifier:
         return "" if 200 <= status < 300 else f"HTTP {status}"
 
     def _run(self) -> None:
+        trouble = Seldom(logger)
         while not self._stop.wait(IDLE):
             try:
                 while self.notify() and not self._stop.is_set():
                     pass
             except LedgerUnavailableError as error:
-                logger.error("the notifier waits: %s", error)  # noqa: TRY400
+                trouble.error(f"the notifier waits: {error}")
             except Exception as error:
                 logger.error("the notifier met %s and goes on", type(error).__name__)  # noqa: TRY400
 

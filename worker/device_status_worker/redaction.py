@@ -10,6 +10,11 @@ import logging
 import secrets
 from typing import Final
 
+from amqp.exceptions import AMQPError
+from celery.exceptions import Reject
+from kombu.exceptions import KombuError, OperationalError
+from redis import RedisError
+
 from device_status.command import DeviceStatusCommand
 from device_status.ledger import PREFIX, Ledger
 from device_status.scripts import ledger_errors
@@ -27,6 +32,10 @@ _LOG_WHOLE_REQUESTS: Final = (
     "s3transfer",
     "urllib3",
 )
+
+
+_LIBRARIES: Final = ("amqp", "celery", "kombu", "redis")
+_AWAY: Final = (OSError, AMQPError, KombuError, OperationalError, RedisError, Reject)
 
 
 class Pseudonyms:
@@ -63,8 +72,16 @@ def place(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
 
 
+def is_known(name: str, error: BaseException | None) -> bool:
+    """Whether a library, by the name of its logger, says with a traceback that a server is away."""
+    return isinstance(error, _AWAY) and name.startswith(_LIBRARIES)
+
+
 def quiet_libraries() -> None:
-    """Hold back what would log usernames and device keys at the level DEBUG."""
+    """Hold back what would log usernames and device keys at the level DEBUG, and what says nothing new."""
+    # What it says of a lost connection, consumer.py says with its reason and once in a while.
+    logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.ERROR)
+    logging.getLogger("celery.worker.loops").setLevel(logging.CRITICAL)
     for name in _LOG_WHOLE_REQUESTS:
         logger = logging.getLogger(name)
         # The effective level: INFO alone would let them say more than the rest at WARNING.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from celery.exceptions import Reject
 
 from device_status.command import Lane
+from device_status.errors import LedgerUnavailableError
 from device_status.publisher import APPLY, APPLY_MANY, MARK, BrokerUnavailableError, queue_name
 from device_status_worker.app import app
 from device_status_worker.patience import ShuttingDownError
@@ -30,7 +32,9 @@ def apply_many(self: Any, commands: list[Any]) -> None:
 @app.task(name=MARK)  # type: ignore[untyped-decorator]
 def mark(mark: int, lane: str) -> None:
     """The sweeper's mark: tells how far a lane has been read."""
-    sweeper().note_mark(Lane(lane), mark)
+    # A mark that is lost is sent again.
+    with suppress(LedgerUnavailableError):
+        sweeper().note_mark(Lane(lane), mark)
 
 
 def _receive(request: Any, commands: list[Any]) -> None:

@@ -1,32 +1,107 @@
-"""kombu's Redis transport, made to survive messages that it can't read.
+"""kombu's Redis transport, made to survive messages that it can't read, and whatever a Redis answers.
 
 kombu takes a message off Redis and parses it in one private method; an error there stops the worker, or
-makes it reconnect for ever, and the message is gone. The override below reads the reply itself, so a test
+makes it reconnect forever, and the message is gone. The override below reads the reply itself, so a test
 holds kombu's method to what it relies on, and pyproject.toml bounds kombu's version.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Callable
 from queue import Empty
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import kombu.transport
 import redis
 from kombu import compression
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 
 from device_status.errors import DeviceStatusError
+from device_status.following import following
+from device_status.scripts import source
+from device_status.server_states import explain
+from device_status_worker.popped import Popped
+from device_status_worker.seldom import Seldom
+
+logger = logging.getLogger(__name__)
+
+HUNG_FOR: Final = 5.0
+"""Seconds for which no message is acknowledged after one acknowledgement got no answer in time: the others
+would wait for as long, one after the other."""
 
 BuryEnvelope = Callable[[bytes, str], bool]
 """Takes a raw message and its queue; True where it was no message and is on record now."""
+
+popped = Popped()
+"""Of this process; it outlives the connection that it came by."""
+_unanswered = Seldom(logger)
+
+
+class _Message(virtual.Message):  # type: ignore[misc]
+    """A message that comes again if its end does not reach Redis; the ledger makes that harmless."""
+
+    def ack_log_error(self, logger: Any, errors: tuple[type[Exception], ...], multiple: bool = False) -> None:
+        """As kombu's, but one line for all of them and no traceback."""
+        self._end(self.ack, errors)
+
+    def reject_log_error(
+        self, logger: Any, errors: tuple[type[Exception], ...], requeue: bool = False
+    ) -> None:
+        """As `ack_log_error`."""
+        self._end(lambda: self.reject(requeue=requeue), errors)
+
+    def _end(self, end: Callable[[], None], errors: tuple[type[Exception], ...]) -> None:
+        # The second attempt is for a connection that was closed while it was idle.
+        for _ in range(2):
+            if time.monotonic() < self.channel.hung_until:
+                return
+            try:
+                end()
+            except errors as error:
+                _unanswered.error(f"a message could not be acknowledged and comes again: {explain(error)}")
+                if isinstance(error, redis.TimeoutError):
+                    self.channel.hung_until = time.monotonic() + HUNG_FOR
+            else:
+                return
+
+
+class _QoS(kombu_redis.QoS):  # type: ignore[misc]
+    """Registers what is delivered in a script, which a full Redis does not refuse."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Put a message on record as delivered and not acknowledged."""
+        place = message.delivery_info["exchange"], message.delivery_info["routing_key"]
+        record = json.dumps([message._raw, *place])
+        take = source("device_status_worker", "message_take")
+        with self.channel.conn_or_acquire() as client:
+            client.eval(take, 2, self.unacked_index_key, self.unacked_key, delivery_tag, time.time(), record)
+        popped.is_safe()
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def restore_visible(self, *arguments: Any, **options: Any) -> None:
+        """As kombu's, which calls it as it connects and every few seconds."""
+        popped.give_back(self.channel)
+        super().restore_visible(*arguments, **options)
 
 
 class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
     """A channel that shows each raw message to `bury_envelope` before kombu parses it."""
 
+    Message = _Message
+    QoS = _QoS
+    connection_class = following(kombu_redis.Channel.connection_class)
+    connection_class_ssl = following(kombu_redis.Channel.connection_class_ssl)
     bury_envelope: ClassVar[BuryEnvelope]
+    hung_until = 0.0
+    """On the monotonic clock; see `HUNG_FOR`."""
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        popped.give_back(self)
+        super()._brpop_start(timeout)
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
@@ -37,29 +112,57 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
                 raise
             if not reply:
                 raise Empty
-            key, raw = reply
-            queue = key.decode().rsplit(self.sep, 1)[0]
-            self._queue_cycle.rotate(queue)
-            if self._is_message(key, raw, queue):
-                message = json.loads(raw)
-                # Where it really came from, whatever it says: there it goes back if its worker dies.
-                message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}
-                # Where a number should stand, Infinity would make kombu delete the message when it goes back.
-                message["properties"]["priority"] = 0
-                self.connection._deliver(message, queue)
+            self._take(reply)
             return True
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
 
-    def _is_message(self, key: bytes, raw: bytes, queue: str) -> bool:
+    def _take(self, reply: Any) -> None:
+        match reply:
+            case [bytes() as key, bytes() as raw]:
+                popped.hold(key, raw)
+            case _:
+                self.client.connection.disconnect()
+                raise redis.ConnectionError("its answer to BRPOP is not one of Redis")
+        queue = key.decode().rsplit(self.sep, 1)[0]
+        self._queue_cycle.rotate(queue)
+        if self._is_message(raw, queue):
+            message = json.loads(raw)
+            # Where it really came from, whatever it says: there it goes back if its worker dies.
+            message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}
+            # Where a number should stand, Infinity would make kombu delete the message when it goes back.
+            message["properties"]["priority"] = 0
+            self.connection._deliver(message, queue)
+        popped.is_safe()
+
+    def _is_message(self, raw: bytes, queue: str) -> bool:
         try:
             return not type(self).bury_envelope(raw, queue)
         except DeviceStatusError as error:
-            # Back to where it was, at the end that is read next; Celery reconnects and reads it again.
-            with self.conn_or_acquire() as client:
-                client.rpush(key, raw)
-            raise redis.ConnectionError("the ledger is away") from error
+            popped.give_back(self)
+            # Celery reconnects and reads it again.
+            raise redis.ConnectionError(str(error)) from error
+
+
+def give_back(connection: Any) -> None:
+    """Before this process ends: give back what it popped and could not register.
+
+    Parameters:
+        connection: kombu's, to the broker; it is closed.
+    """
+    if not popped.is_held:
+        return
+    try:
+        with connection:
+            popped.give_back(connection.default_channel)
+    except Exception as error:
+        # The message holds personal data, so it is not shown.
+        logger.error(  # noqa: TRY400
+            "one message could not be given back to the broker (%s); commands of device-status's own "
+            "producers are published again, those of others must be sent again",
+            explain(error),
+        )
 
 
 def install(bury_envelope: BuryEnvelope) -> None:
@@ -74,14 +177,25 @@ def install(bury_envelope: BuryEnvelope) -> None:
         kombu.transport.TRANSPORT_ALIASES[alias] = f"{__name__}:{name}"
 
 
-class Transport(kombu_redis.Transport):  # type: ignore[misc]
+class _WaitsForRedis:
+    """Whatever Redis answers, and whatever redis-py makes of it, is an error after which Celery connects
+    again. kombu leaves out what a server refuses, and Celery ends the worker for that.
+    """
+
+    connection_errors = (*kombu_redis.Transport.connection_errors, redis.RedisError)
+
+
+class Transport(_WaitsForRedis, kombu_redis.Transport):  # type: ignore[misc]
     """redis:// and rediss:// with the checked channel."""
 
     Channel = CheckedChannel
 
 
-class SentinelTransport(kombu_redis.SentinelTransport):  # type: ignore[misc]
+class SentinelTransport(_WaitsForRedis, kombu_redis.SentinelTransport):  # type: ignore[misc]
     """sentinel:// with the checked channel."""
 
     class Channel(CheckedChannel, kombu_redis.SentinelChannel):  # type: ignore[misc]
         """Finds the primary through the sentinels."""
+
+        connection_class = following(kombu_redis.SentinelChannel.connection_class)
+        connection_class_ssl = following(kombu_redis.SentinelChannel.connection_class_ssl)

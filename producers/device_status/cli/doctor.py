@@ -11,13 +11,15 @@ from typing import Annotated, Any, Final
 
 import redis
 import typer
+from amqp.exceptions import AMQPError
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
-from device_status.connection_errors import advice, cause
 from device_status.health import connection_warnings, is_too_old, server_warnings
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
+from device_status.rabbitmq_check import problems
 from device_status.scripts import connect
+from device_status.server_states import said, what_to_do
 from device_status.settings import Settings, load_settings
 from device_status.urls import Kind, ServerUrl, without_password
 
@@ -71,10 +73,10 @@ def doctor(
 def _checked(check: str, run: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from run()
-    except (redis.RedisError, BrokerUnavailableError) as error:
-        text = cause(str(error))
-        what_to_do = advice(str(error)) or "check the URL, and that the server runs"
-        yield Finding(check, Level.ERROR, text if text.endswith(what_to_do) else f"{text}; {what_to_do}")
+    except (redis.RedisError, BrokerUnavailableError, AMQPError, OSError) as error:
+        text = said(error)
+        advice = what_to_do(error) or "check the URL, and that the server runs"
+        yield Finding(check, Level.ERROR, text if advice in text else f"{text}; {advice}")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
@@ -114,8 +116,10 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield Finding("broker", Level.WARNING, warning)
     Publisher(settings.broker_url).ping()
     yield Finding("broker", Level.OK, f"{without_password(settings.broker_url)} answers")
-    is_redis = ServerUrl.parse(settings.broker_url).kind is not Kind.RABBITMQ
-    if is_redis and settings.broker_url != settings.ledger:
+    if ServerUrl.parse(settings.broker_url).kind is Kind.RABBITMQ:
+        for problem in problems(settings.broker_url):
+            yield Finding("broker", Level.ERROR, problem)
+    elif settings.broker_url != settings.ledger:
         for warning in server_warnings(connect(settings.broker_url), name="broker"):
             yield Finding("broker", Level.WARNING, warning)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import kombu
@@ -14,7 +17,7 @@ from device_status import DeadLetters, Lane, Settings
 from device_status.ledger import Ledger
 from device_status.outcomes import Conflict
 from device_status.publisher import queue_name
-from device_status_worker import consumer
+from device_status_worker import process
 from device_status_worker.intake import (
     MOST_BODY,
     MOST_ENVELOPE,
@@ -24,6 +27,7 @@ from device_status_worker.intake import (
     message_problem,
     plain_headers,
 )
+from device_status_worker.reception import Reception
 from support import DEVICE_KEY, USERNAME, wire_object
 from support.clock import server_ms
 from support.messages import BAD_MESSAGES, body_of, envelope, parts_of
@@ -237,7 +241,7 @@ class TestBurial:
 
 
 def test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker(
-    ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Lost:
         no_ack_consumers = None
@@ -245,10 +249,26 @@ def test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker(
         def basic_ack(self, *_: Any, **__: Any) -> None:
             raise ConnectionResetError("the broker is away")
 
-    monkeypatch.setattr(consumer, "intake", lambda: Intake(ledger))
-    ours = consumer.CheckedConsumer.__new__(consumer.CheckedConsumer)
-    ours.connection_errors = (ConnectionError,)
+    monkeypatch.setattr(process, "intake", lambda: Intake(ledger))
+    to_do: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    ours = Reception(lambda message: None, to_do.put, counts_deliveries=True)
     message = kombu.Message(body=b"bad", delivery_tag="tag", delivery_info={}, channel=Lost())
-    ours.on_decode_error(message, ValueError())
-    assert "the broker is away" in caplog.text
+    ours.bury(message, "MalformedMessage", "why")
+    to_do.get(timeout=10)()
     assert [letter.raw for letter in DeadLetters(settings).list()] == ["bad"]
+
+
+def test_what_a_lost_connection_delivered_is_neither_buried_nor_acknowledged(
+    ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "intake", lambda: Intake(ledger))
+    to_do: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    lost, ours = (Reception(lambda message: None, to_do.put, counts_deliveries=True) for _ in range(2))
+    lost.close()
+    for each, body in ((lost, b"lost"), (ours, b"ours")):
+        channel = SimpleNamespace(no_ack_consumers=None, basic_ack=lambda *_, **__: None)
+        message = kombu.Message(body=body, delivery_tag="tag", delivery_info={}, channel=channel)
+        each.bury(message, "MalformedMessage", "why")
+    to_do.get(timeout=10)()
+    assert to_do.empty()
+    assert [letter.raw for letter in DeadLetters(settings).list()] == ["ours"]

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import time
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -27,9 +30,17 @@ from device_status import Lane
 from device_status.errors import LedgerUnavailableError
 from device_status.publisher import queue, queue_name
 from device_status_worker.intake import envelope_problem
-from device_status_worker.transport import CheckedChannel, SentinelTransport, Transport
+from device_status_worker.local import EmbeddedValkey
+from device_status_worker.transport import (
+    CheckedChannel,
+    SentinelTransport,
+    Transport,
+    give_back,
+    popped,
+)
 from support import wire_object
 from support.messages import BAD_MESSAGES, body_of, envelope
+from support.waiting import eventually
 
 KNOWN = """
 def _brpop_read(self, **options):
@@ -93,7 +104,9 @@ class Reader:
     """Reads a queue through our channel as a worker does."""
 
     def __init__(self, url: str) -> None:
-        self.connection = kombu.Connection(url, transport=f"{Transport.__module__}:Transport")
+        self.connection = kombu.Connection(
+            url, transport=f"{Transport.__module__}:Transport", transport_options={"socket_timeout": 4}
+        )
         self.received: list[Any] = []
         self.consumer = kombu.Consumer(
             self.connection.channel(),
@@ -207,6 +220,137 @@ for name in names:
         with pytest.raises(redis.ConnectionError):
             reader.read()
         assert client.lrange(queue_name(LANE), 0, -1) == messages[::-1]
+
+
+class TestRefused:
+    """What Redis has handed over is kept until Redis, which refuses to register it, does so."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[EmbeddedValkey]:
+        with EmbeddedValkey() as server:
+            yield server
+
+    @pytest.fixture
+    def admin(self, server: EmbeddedValkey) -> Iterator[Any]:
+        with redis.Redis(port=server.port) as admin:
+            yield admin
+
+    @pytest.fixture
+    def reader(self, server: EmbeddedValkey, buried: list[tuple[bytes, str]]) -> Iterator[Reader]:
+        reader = Reader(server.url)
+        yield reader
+        reader.connection.release()
+        # One for all readers of this process.
+        popped.is_safe()
+
+    @staticmethod
+    def pop_and_refuse(reader: Reader, admin: Any, message: bytes) -> None:
+        """Redis hands the message over, and refuses every write from then on."""
+        # Sends BRPOP, and reads nothing.
+        reader.connection.transport.cycle.on_poll_start()
+        eventually(lambda: admin.info("clients")["blocked_clients"] == 1, "it waits for a message")
+        admin.lpush(queue_name(LANE), message)
+        admin.config_set("min-replicas-to-write", 1)
+        assert admin.llen(queue_name(LANE)) == 0
+        with pytest.raises(redis.ConnectionError, match="NOREPLICAS"):
+            reader.read()
+
+    def test_it_goes_back_when_redis_takes_it_on_whatever_connection(
+        self, reader: Reader, server: EmbeddedValkey, admin: Any
+    ) -> None:
+        message = envelope(b"[]")
+        self.pop_and_refuse(reader, admin, message)
+        reader.connection.release()
+        assert popped.is_held
+        admin.config_set("min-replicas-to-write", 0)
+        later = Reader(server.url)
+        assert later.read().body == b"[]"
+        assert not popped.is_held
+        later.connection.release()
+
+    def test_while_it_is_held_nothing_more_is_popped(self, reader: Reader, admin: Any) -> None:
+        self.pop_and_refuse(reader, admin, envelope(b"[]"))
+        admin.config_set("min-replicas-to-write", 0)
+        admin.lpush(queue_name(LANE), envelope(b"[]"))
+        admin.config_set("min-replicas-to-write", 1)
+        with pytest.raises(redis.ConnectionError, match="NOREPLICAS"):
+            reader.read()
+        assert admin.llen(queue_name(LANE)) == 1
+
+    def test_a_process_that_ends_gives_it_back(
+        self, reader: Reader, server: EmbeddedValkey, admin: Any
+    ) -> None:
+        messages = [envelope(b"[1]"), envelope(b"[2]")]
+        self.pop_and_refuse(reader, admin, messages[0])
+        admin.config_set("min-replicas-to-write", 0)
+        admin.lpush(queue_name(LANE), messages[1])
+        give_back(kombu.Connection(server.url, transport=f"{Transport.__module__}:Transport"))
+        assert admin.lrange(queue_name(LANE), 0, -1) == messages[::-1], "at the end that is read next"
+
+    def test_a_process_that_ends_and_can_not_says_so_and_shows_nothing(
+        self, reader: Reader, server: EmbeddedValkey, admin: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.pop_and_refuse(reader, admin, envelope(b"a secret"))
+        give_back(kombu.Connection(server.url, transport=f"{Transport.__module__}:Transport"))
+        (line,) = [each.getMessage() for each in caplog.records if "given back" in each.getMessage()]
+        assert "NOREPLICAS" in line
+        assert "secret" not in line
+        assert envelope(b"a secret").decode() not in line
+        admin.config_set("min-replicas-to-write", 0)
+        give_back(kombu.Connection(server.url, transport=f"{Transport.__module__}:Transport"))
+
+    def test_a_full_broker_is_emptied(self, reader: Reader, admin: Any) -> None:
+        # If taking a message needed room, it would stay full for good.
+        for number in range(20):
+            admin.lpush(queue_name(LANE), envelope(str(number).encode()))
+        admin.config_set("maxmemory", "1mb")
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            admin.lpush(queue_name(LANE), b"")
+        assert [reader.read().body for _ in range(20)] == [str(number).encode() for number in range(20)]
+        assert admin.llen(queue_name(LANE)) == admin.hlen("unacked") == admin.zcard("unacked_index") == 0
+
+    def test_a_full_broker_takes_back_what_was_popped(
+        self, reader: Reader, admin: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def bury(raw: bytes, queue: str) -> bool:
+            raise LedgerUnavailableError
+
+        monkeypatch.setattr(CheckedChannel, "bury_envelope", staticmethod(bury))
+        message = envelope(b"[]")
+        admin.lpush(queue_name(LANE), message)
+        admin.config_set("maxmemory", "1mb")
+        with pytest.raises(redis.ConnectionError):
+            reader.read()
+        assert admin.lrange(queue_name(LANE), 0, -1) == [message]
+
+    def test_what_is_delivered_comes_again_as_kombu_would_have_it(self, reader: Reader, admin: Any) -> None:
+        admin.lpush(queue_name(LANE), envelope(b"[]"))
+        reader.consumer.on_message = reader.received.append
+        while not reader.received:
+            reader.connection.drain_events(timeout=10)
+        (tag,) = admin.hkeys("unacked")
+        assert time.time() - 60 < admin.zscore("unacked_index", tag) <= time.time()
+        reader.consumer.channel.qos.restore_by_tag(tag.decode())
+        assert admin.llen(queue_name(LANE)) == 1
+        assert admin.exists("unacked", "unacked_index") == 0
+
+    def test_acknowledgements_do_not_wait_for_a_hung_broker_one_after_the_other(
+        self, reader: Reader, server: EmbeddedValkey, admin: Any
+    ) -> None:
+        for _ in range(8):
+            admin.lpush(queue_name(LANE), envelope(b"[]"))
+        reader.consumer.on_message = reader.received.append
+        while len(reader.received) < 8:
+            reader.connection.drain_events(timeout=10)
+        assert server.pid
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            began_at = time.monotonic()
+            for message in reader.received:
+                message.ack_log_error(None, Transport.connection_errors)
+            assert time.monotonic() - began_at < 6
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
 
 
 def test_a_process_that_dies_as_it_looks_for_messages_of_dead_workers_does_not_keep_the_others_from_it(

@@ -1,0 +1,44 @@
+"""What the consumer relies on in Celery's event loop."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+
+import amqp
+import pytest
+from amqp.exceptions import ConnectionForced
+from celery.worker import loops
+
+import device_status_worker.consumer  # noqa: F401 - puts its own part into the loop
+from support.amqp import close_frame
+
+
+def connected(pair: tuple[socket.socket, socket.socket]) -> amqp.Connection:
+    """A connection of py-amqp over one end, as it is after the handshake."""
+    connection = amqp.Connection()
+    connection.transport = amqp.transport.TCPTransport("127.0.0.1")
+    connection.transport.sock = pair[0]
+    connection.transport.connected = True
+    connection.transport._setup_transport()
+    connection.on_inbound_frame = connection.frame_handler_cls(connection, connection.on_inbound_method)
+    connection.frame_writer = connection.frame_writer_cls(connection, connection.transport)
+    return connection
+
+
+def test_a_connection_closed_while_the_loop_begins_is_noticed() -> None:
+    pair = socket.socketpair()
+    with pair[0], pair[1]:
+        pair[1].sendall(close_frame(320))
+        with pytest.raises(ConnectionForced):
+            loops._quick_drain(connected(pair))
+
+
+def test_a_connection_that_says_nothing_is_well() -> None:
+    pair = socket.socketpair()
+    with pair[0], pair[1]:
+        loops._quick_drain(connected(pair))
+
+
+def test_the_loop_of_celery_begins_with_it() -> None:
+    assert "hub.call_soon(_quick_drain, connection)" in inspect.getsource(loops.asynloop)
