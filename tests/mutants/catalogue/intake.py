@@ -10,7 +10,8 @@ _WORKER: Final = "worker/device_status_worker"
 _INTAKE: Final = f"{_WORKER}/intake.py"
 _RECEIVE: Final = f"{_WORKER}/receive.py"
 _TRANSPORT: Final = f"{_WORKER}/transport.py"
-_CONSUMER: Final = f"{_WORKER}/consumer.py"
+_RECEPTION: Final = f"{_WORKER}/reception.py"
+_RETURN: Final = f"{_WORKER}/lua/message_return.lua"
 _TESTS: Final = "tests/unit/worker/test_intake.py"
 _CHECKS: Final = f"{_TESTS}::TestChecks"
 _CELERY: Final = f"{_CHECKS}::test_a_message_that_celery_cannot_run_has_a_problem"
@@ -109,15 +110,16 @@ MUTANTS: Final = (
     Mutant(
         "an unreadable message is deleted while the ledger is away",
         _TRANSPORT,
-        "client.rpush(key, raw)",
-        "pass",
+        "popped.give_back(self)",
+        "popped.is_safe()",
         f"{_READING}::test_while_the_ledger_is_away_the_message_stays_first_in_its_queue",
+        after="except DeviceStatusError as error:",
     ),
     Mutant(
         "an unreadable message goes behind the backlog while the ledger is away",
-        _TRANSPORT,
-        "client.rpush(key, raw)",
-        "client.lpush(key, raw)",
+        _RETURN,
+        "'RPUSH'",
+        "'LPUSH'",
         f"{_READING}::test_while_the_ledger_is_away_the_message_stays_first_in_its_queue",
     ),
     Mutant(
@@ -135,9 +137,9 @@ MUTANTS: Final = (
         f"{_READING}::test_nothing_that_is_compressed_is_unpacked",
     ),
     Mutant(
-        "what kombu can't unpack is dropped",
-        _CONSUMER,
-        '_bury(message, "MalformedMessage", f"message: can\'t be unpacked ({type(exc).__name__})")',
+        "a bad message is acknowledged and not kept",
+        _RECEPTION,
+        "process.intake().bury(code, reason, raw, queue, place)",
         "pass",
         f"{_TESTS}::test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker",
     ),
