@@ -10,6 +10,7 @@ _WORKER: Final = "worker/device_status_worker"
 _INTAKE: Final = f"{_WORKER}/intake.py"
 _RECEIVE: Final = f"{_WORKER}/receive.py"
 _TRANSPORT: Final = f"{_WORKER}/transport.py"
+_CONSUMER: Final = f"{_WORKER}/consumer.py"
 _RECEPTION: Final = f"{_WORKER}/reception.py"
 _RETURN: Final = f"{_WORKER}/lua/message_return.lua"
 _TESTS: Final = "tests/unit/worker/test_intake.py"
@@ -142,6 +143,27 @@ MUTANTS: Final = (
         "process.intake().bury(code, reason, raw, queue, place)",
         "pass",
         f"{_TESTS}::test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker",
+    ),
+    Mutant(
+        "what kombu can't unpack is dropped",
+        _CONSUMER,
+        'self._reception.bury(message, "MalformedMessage", reason)',
+        "pass",
+        f"{_TESTS}::test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker",
+    ),
+    Mutant(
+        "a message of a lost connection is buried, and once more when it comes again",
+        _RECEPTION,
+        "self._is_open = False",
+        "pass",
+        f"{_TESTS}::test_what_a_lost_connection_delivered_is_neither_buried_nor_acknowledged",
+    ),
+    Mutant(
+        "a connection that RabbitMQ closes at its start is taken for a good one",
+        _CONSUMER,
+        "suppress(TimeoutError, BlockingIOError)",
+        "suppress(Exception)",
+        "tests/unit/worker/test_consumer.py::test_a_connection_closed_while_the_loop_begins_is_noticed",
     ),
     Mutant(
         "a worker that stops works on",

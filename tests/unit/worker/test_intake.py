@@ -18,6 +18,7 @@ from device_status.ledger import Ledger
 from device_status.outcomes import Conflict
 from device_status.publisher import queue_name
 from device_status_worker import process
+from device_status_worker.consumer import CheckedConsumer
 from device_status_worker.intake import (
     MOST_BODY,
     MOST_ENVELOPE,
@@ -251,9 +252,10 @@ def test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker(
 
     monkeypatch.setattr(process, "intake", lambda: Intake(ledger))
     to_do: SimpleQueue[Callable[[], None]] = SimpleQueue()
-    ours = Reception(lambda message: None, to_do.put, counts_deliveries=True)
+    ours = CheckedConsumer.__new__(CheckedConsumer)
+    ours._reception = Reception(lambda message: None, to_do.put, counts_deliveries=True)
     message = kombu.Message(body=b"bad", delivery_tag="tag", delivery_info={}, channel=Lost())
-    ours.bury(message, "MalformedMessage", "why")
+    ours.on_decode_error(message, ValueError())
     to_do.get(timeout=10)()
     assert [letter.raw for letter in DeadLetters(settings).list()] == ["bad"]
 
