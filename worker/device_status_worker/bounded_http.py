@@ -8,37 +8,25 @@ look-up can't be cut short; when it has taken too long, the request is not sent.
 
 from __future__ import annotations
 
-import math
-import socket
 import ssl
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from urllib3 import (
-    BaseHTTPResponse,
-    HTTPConnectionPool,
-    HTTPSConnectionPool,
-    PoolManager,
-    Timeout,
-    make_headers,
-    proxy_from_url,
-)
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout, make_headers, proxy_from_url
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    NameResolutionError,
     NewConnectionError,
     ProxyError,
     ReadTimeoutError,
     SSLError,
 )
 from urllib3.util.ssl_ import create_urllib3_context
+
+from device_status_worker.deadlines import POOL_CLASSES, TlsSocket, deadline_in
 
 MOST_HOSTS: Final = 200
 """To which connections are kept."""
@@ -121,7 +109,7 @@ class BoundedHttp:
         Raises:
             NoAnswerError: no whole answer within `seconds` and `limit`.
         """
-        with _deadline_in(seconds):
+        with deadline_in(seconds):
             try:
                 response = self._manager(proxy).urlopen(
                     method,
@@ -159,7 +147,7 @@ class BoundedHttp:
             manager: PoolManager = proxy_from_url(proxy, **options)
         else:
             manager = PoolManager(**options)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        manager.pool_classes_by_scheme = POOL_CLASSES
         return manager
 
 
@@ -171,7 +159,7 @@ def _verifying(ca_certs: str | None) -> ssl.SSLContext:
         context.load_verify_locations(ca_certs)
     else:
         context.load_default_certs()
-    context.sslsocket_class = _TlsSocket
+    context.sslsocket_class = TlsSocket
     return context
 
 
@@ -195,104 +183,3 @@ def _no_answer(error: Exception, status: int = 0) -> NoAnswerError:
     unverified = isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
     never_left = unverified or isinstance(error, _NEVER_LEFT)
     return NoAnswerError(name, may_have_left=not never_left, status=status)
-
-
-class _Deadline(threading.local):
-    """Of the exchange that this thread is in; a connection serves one thread at a time."""
-
-    at = math.inf
-
-
-_deadline: Final = _Deadline()
-
-
-@contextmanager
-def _deadline_in(seconds: float) -> Iterator[None]:
-    outer = _deadline.at
-    _deadline.at = min(outer, time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _deadline.at = outer
-
-
-def _time_left(most: float | None) -> float:
-    left = _deadline.at - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the deadline has passed")
-    return left if most is None else min(left, most)
-
-
-class _Socket(socket.socket):
-    """Waits for no read past the deadline."""
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        self.settimeout(_time_left(self.gettimeout()))
-        return super().recv_into(*arguments, **options)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Waits for no read past the deadline."""
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        self.settimeout(_time_left(self.gettimeout()))
-        return super().recv_into(*arguments, **options)
-
-    def recv(self, *arguments: Any, **options: Any) -> bytes:
-        # Where TLS runs inside the TLS of a proxy.
-        self.settimeout(_time_left(self.gettimeout()))
-        return super().recv(*arguments, **options)
-
-
-class _ConnectsInTime(HTTPConnection):
-    """urllib3 would give each address of a name the whole timeout."""
-
-    def _new_conn(self) -> socket.socket:
-        try:
-            return self._connected()
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"connection to {self.host} timed out") from error
-        except (OSError, UnicodeError) as error:
-            raise NewConnectionError(self, f"no connection to {self.host}: {error}") from error
-
-    def _connected(self) -> socket.socket:
-        addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-        failure: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in addresses:
-            sock = _Socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                sock.settimeout(_time_left(self.timeout))
-                sock.connect(address)
-            except OSError as error:
-                failure = error
-                sock.close()
-            else:
-                return sock
-        raise failure
-
-    def send(self, data: Any) -> None:
-        """Send, unless connecting has used up the time: what leaves late may take effect late."""
-        if self.sock is None:
-            self.connect()
-        try:
-            _time_left(None)
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, "the deadline passed before the request could leave") from error
-        super().send(data)
-
-
-class _TlsConnectsInTime(_ConnectsInTime, HTTPSConnection):
-    """The same under TLS."""
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _ConnectsInTime
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnectsInTime

@@ -8,7 +8,7 @@ from mutants.mutant import Mutant
 
 _ANSWERS: Final = "worker/device_status_worker/answers.py"
 _ERRORS: Final = "worker/device_status_worker/failures.py"
-_HTTP: Final = "worker/device_status_worker/bounded_http.py"
+_DEADLINES: Final = "worker/device_status_worker/deadlines.py"
 _BY_STATUS: Final = (
     "tests/unit/worker/test_failures_promises.py::TestEveryAnswerOfAws::"
     "test_an_unknown_error_code_goes_by_its_http_status"
@@ -79,7 +79,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an answer that does not end holds its thread",
-        _HTTP,
+        _DEADLINES,
         "_deadline.at = min(outer, time.monotonic() + seconds)",
         "pass",
         "tests/unit/worker/test_bounded_http.py::"
