@@ -153,21 +153,27 @@ def test_input_that_breaks_off_says_how_far_it_got(environment: dict[str, str], 
     assert so_far(errors[1]) == (BATCH + 8, BATCH, 0, 1, 7)
 
 
+def waits_for_input(process: subprocess.Popen[str]) -> bool:
+    """Whether it sleeps in a system call whose first argument is its standard input."""
+    return Path(f"/proc/{process.pid}/syscall").read_text().split()[1:2] == ["0x0"]
+
+
 def test_a_slow_pipe_that_does_not_block_is_read_to_its_end(
-    environment: dict[str, str], ledger: Ledger, pipe: tuple[int, int]
+    environment: dict[str, str], pipe: tuple[int, int]
 ) -> None:
     """As a program leaves it that reads it without blocking, node for one."""
     reads, writes = pipe
     os.set_blocking(reads, False)
     work = Import(environment, reads)
-    os.write(writes, BEGINNING[:40_000])
-    os.write(writes, BEGINNING[40_000:])
-    eventually(has_entered(ledger, BATCH), "the first batch is entered")
-    os.write(writes, lines(BATCH, BATCH + 7))
+    os.write(writes, text_of([HEADER, "bad"]).encode())
+    eventually(is_read(reads), "the first lines are read")
+    eventually(lambda: work.process.poll() is not None or waits_for_input(work.process), "it waits for more")
+    assert work.process.poll() is None
+    os.write(writes, lines(0, 7))
     os.close(writes)
     code, output, errors = work.end()
     assert (code, len(errors)) == (1, 1)
-    assert output.splitlines()[1] == "1008\t1007\t0\t1\t1\t0\t0"
+    assert output.splitlines()[1] == "8\t7\t0\t1\t1\t0\t0"
 
 
 def test_standard_input_that_is_closed_is_one_line(environment: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ pieces = st.sampled_from(
     [
         *('"', '""', "'", ",", '",', ',"', "\n", "\r", "\r\n", '"\n', '\n"', " ", "\t", "a", "x,y_0"),
         *("{", "}", "[", "é", "\u2028", "\x85", "\x0c", "\0", "\ufeff", "\udcff", "\udcc3"),
-        *("\n{}\n", "\nada,eu_0\n", "\nada,lost,eu_0\n"),
+        *("\n{}\n", "\nada,eu_0\n", "\nada,lost,eu_0\n", '\nada,"lost\n\n",eu_0\n'),
     ]
 )
 HEADS = ["", "username,device_key\n", "username,reason,device_key\r\n", "sep=,\rusername,reason,device_key\r"]

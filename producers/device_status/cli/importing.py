@@ -129,6 +129,10 @@ class _Import:
 
         commands = self._commands(records, refuse)
         try:
+            if producer is None:
+                for _ in commands:
+                    self.tally.accepted += 1
+                return
             while batch := list(islice(commands, COMMANDS_PER_BATCH)):
                 self._send(batch, producer, lane, refuse)
                 on_progress()
@@ -145,10 +149,7 @@ class _Import:
             f"{self.tally.so_far()}; the same import with --import-id {self.id} goes on and repeats nothing"
         )
 
-    def _send(self, batch: list[_Numbered], producer: Producer | None, lane: Lane, refuse: _Refuse) -> None:
-        if producer is None:
-            self.tally.accepted += len(batch)
-            return
+    def _send(self, batch: list[_Numbered], producer: Producer, lane: Lane, refuse: _Refuse) -> None:
         report = producer.enqueue_many([command for _, command in batch], lane=lane)
         for refusal in report.refused:
             number, _ = batch[refusal.index]
