@@ -32,7 +32,7 @@ def kept_away(environment: dict[str, str], folder: Path, *, secret: str) -> str:
     """What a worker logs while it tries to connect, a second time too: lines, and no traceback."""
     worker = WorkerProcess(environment, folder / "worker.log").start()
     try:
-        eventually(lambda: worker.output.count("Trying again in") > 1, "it has tried twice", 60)
+        eventually(lambda: worker.output.count("Cannot connect to the broker") > 1, "it has tried twice", 60)
         assert worker.is_alive
     finally:
         worker.kill()
