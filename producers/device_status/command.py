@@ -29,7 +29,7 @@ from pydantic_core import PydanticCustomError
 from device_status.errors import InvalidCommandError
 
 SCHEMA_VERSION: Final = 1
-RESERVED_PREFIXES: Final = ("incident:", "repair:")
+RESERVED_PREFIXES: Final = ("incident:", "repair:", "user:")
 """Of the ids that incidents and repairs give their commands (lua/prelude.lua refuses them to all others)."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,14 +119,14 @@ class DeviceStatusCommand(BaseModel):
         default_factory=new_command_id,
         min_length=1,
         max_length=256,
-        description="Default: a new UUIDv7. `incident:` and `repair:` are reserved beginnings.",
+        description="Default: a new UUIDv7. `incident:`, `repair:` and `user:` are reserved beginnings.",
     )
     idempotency_key: str = Field(
         default_factory=lambda fields: str(fields["command_id"]),
         min_length=1,
         max_length=256,
         description="Commands with the same key are one command. Default: command_id. "
-        "`incident:` and `repair:` are reserved beginnings.",
+        "`incident:`, `repair:` and `user:` are reserved beginnings.",
     )
     user_pool_id: str = Field(
         min_length=1,

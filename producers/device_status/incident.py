@@ -80,11 +80,12 @@ class Progress:
 
     @property
     def all_succeeded(self) -> bool:
-        """Whether it is over and every user and device came to what was ordered, or to something newer; and
-        there was one.
+        """Whether it is over, knew all whom it was to be about, at least one, and brought each user and
+        device to what was ordered, or to something newer.
         """
-        return self.is_over and not (
+        return self.phase is Phase.ENDED and not (
             self.users == 0
+            or not self.is_input_complete
             or self.users_dead_lettered
             or self.users_cancelled
             or self.dead_lettered
@@ -171,6 +172,7 @@ def read_progress(
     opened_at = from_ms(fields["opened_at"])
     ended_at = from_ms(fields["ended_at"]) if "ended_at" in fields else None
     cancelled = fields["state"] == "cancelled"
+    is_input_complete = fields["sealed"] == "1" and "input_cut" not in fields
     return Progress(
         incident_id=fields["id"],
         user_pool_id=fields["user_pool_id"],
@@ -183,7 +185,7 @@ def read_progress(
         else (Phase.CANCELLING if cancelled else Phase(fields["state"])),
         opened_at=opened_at,
         ended_at=ended_at,
-        is_input_complete=fields["sealed"] == "1",
+        is_input_complete=is_input_complete,
         is_listing_pool=fields.get("all_users") == "wanted",
         input_error=fields.get("all_users_error"),
         refused=count("refused"),
@@ -203,7 +205,11 @@ def read_progress(
         rate=_rate(timeline, opened_at.timestamp()),
         trouble=trouble if ended_at is None else None,
         webhook=fields.get("webhook"),
-        verification=read_verification(verification) if verification else None,
+        verification=read_verification(
+            verification, knew_all=is_input_complete and "all_users_error" not in fields
+        )
+        if verification
+        else None,
     )
 
 

@@ -27,18 +27,23 @@ class Verification:
     new_not_as_ordered: int
     gone: int
     """Devices of the incident that the user no longer has."""
+    knew_all: bool
+    """Whether the incident knew all whom it was to be about: only they were listed again."""
 
     @property
     def is_as_ordered(self) -> bool:
-        """Whether every user, at least one, was listed and no device has another status than was ordered."""
+        """Whether every user of the incident, at least one, was listed, none was left out of it, and no
+        device has another status than was ordered.
+        """
         return (
             self.ended_at is not None
+            and self.knew_all
             and self.users > 0
             and self.users_failed == self.not_as_ordered == self.new_not_as_ordered == 0
         )
 
 
-def read_verification(fields: Mapping[str, str]) -> Verification:
+def read_verification(fields: Mapping[str, str], *, knew_all: bool) -> Verification:
     """From what the ledger holds."""
     return Verification(
         started_at=from_ms(fields["started_at"]),
@@ -51,4 +56,5 @@ def read_verification(fields: Mapping[str, str]) -> Verification:
         new=int(fields["new"]),
         new_not_as_ordered=int(fields["new_not_as_ordered"]),
         gone=int(fields.get("gone", 0)),
+        knew_all=knew_all,
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
+from device_status.errors import InvalidCommandError
+from device_status.incident_rules import check_user
 from device_status_worker.bounded_http import HttpAnswer
 from device_status_worker.failures import ACTIONS, Action, Failure
 
@@ -30,8 +31,12 @@ def _is_device_key(text: str) -> bool:
 
 
 def _is_username(text: str) -> bool:
-    r"""UsernameType there: `[\p{L}\p{M}\p{S}\p{N}\p{P}]+`."""
-    return 0 < len(text) <= 128 and all(unicodedata.category(each)[0] in "LMSNP" for each in text)
+    """UsernameType there, by the rule of the contract: what else is listed could never be a command."""
+    try:
+        check_user("x_0", text)
+    except InvalidCommandError:
+        return False
+    return True
 
 
 _MEMBERS: Final[dict[str, tuple[str, str, Callable[[str], bool]]]] = {
@@ -72,10 +77,10 @@ def _action(status: int, code: str, request_id: str) -> Action:
     """What to do about an error, by its code, else by its HTTP status."""
     if code and request_id:
         return ACTIONS.get(code) or _by_status(status)
-    # Only AWS may say that a command can't succeed, or that credentials are wrong.
+    # Only AWS may say that a command can't succeed, that credentials are wrong, or that an attempt was made.
     if status in _THROTTLED or ACTIONS.get(code) is Action.SLOW_DOWN:
         return Action.SLOW_DOWN
-    return Action.RETRY if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Action.BACK_OFF
+    return Action.BACK_OFF
 
 
 def _by_status(status: int) -> Action:
@@ -94,7 +99,7 @@ def _problem_in(answer: HttpAnswer, content: dict[str, Any] | None, operation: s
     if operation not in _MEMBERS:
         # AWS documents an empty body for an answer without members, and sends `{}`.
         is_empty = not answer.body and answer.headers.get("content-length") == "0"
-        return "" if is_empty or content is not None else "the body is not a JSON object"
+        return "" if is_empty or content == {} else "the body is not an empty JSON object"
     if content is None:
         return "the body is not a JSON object"
     member, name, is_valid = _MEMBERS[operation]
@@ -112,10 +117,17 @@ def _problem_in(answer: HttpAnswer, content: dict[str, Any] | None, operation: s
 
 def _object_in(body: bytes) -> dict[str, Any] | None:
     try:
-        content = json.loads(body.decode("utf-8"))
+        content = json.loads(body.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name stands twice, and only one of its values would count")
+    return fields
 
 
 def _code_in(answer: HttpAnswer, content: dict[str, Any] | None) -> str:

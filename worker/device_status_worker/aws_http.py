@@ -18,6 +18,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import EndpointConnectionError, InvalidConfigError
 from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
 
 from device_status_worker.bounded_http import BoundedHttp, HttpAnswer, NoAnswerError
 
@@ -52,6 +53,14 @@ class AwsHttp:
             botocore.exceptions.BotoCoreError: the AWS settings can't be used.
         """
         body: Any = request.body  # Bytes or text in the protocols used here.
+        try:
+            return self._send(request, body)
+        except (ValueError, HTTPError) as error:
+            raise InvalidConfigError(
+                error_msg=f"the proxy's URL can't be used ({type(error).__name__})"
+            ) from error
+
+    def _send(self, request: AWSPreparedRequest, body: Any) -> HttpAnswer:
         return self._http.send(
             request.method,
             request.url,

@@ -108,10 +108,12 @@ class BoundedHttp:
 
         Raises:
             NoAnswerError: no whole answer within `seconds` and `limit`.
+            ValueError, urllib3.exceptions.HTTPError: `proxy` is not a URL that can be used.
         """
+        manager = self._manager(proxy)
         with deadline_in(seconds):
             try:
-                response = self._manager(proxy).urlopen(
+                response = manager.urlopen(
                     method,
                     url,
                     headers=headers,

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
@@ -18,7 +20,7 @@ from device_status.outcomes import Claimed
 from device_status.targets import Target
 from device_status_worker.answers import failure_in
 from device_status_worker.aws_http import CALL_TIMEOUT, AwsHttp, as_botocore
-from device_status_worker.failures import Failure, classify
+from device_status_worker.failures import NOT_REACHED, Action, Failure, classify
 from device_status_worker.gate import Slot
 from device_status_worker.roles import session_for
 
@@ -174,7 +176,11 @@ class Cognito:
         except _FailedError as error:
             return error.failure
         except Exception as error:
-            return classify(error)
+            failure = classify(error)
+            if failure.code in NOT_REACHED and _is_known(target.region):
+                # The network, and no typing error in the pool's Region, which would go on forever.
+                return replace(failure, action=Action.BACK_OFF)
+            return failure
 
     def _client(self, target: Target) -> CognitoIdentityProviderClient:
         name = _name(target)
@@ -238,3 +244,13 @@ def _from_token(token: str) -> dict[str, Any]:
 
 def _name(target: Target) -> tuple[str, str]:
     return target.role_arn, target.region
+
+
+@cache
+def _is_known(region: str) -> bool:
+    """Whether botocore knows that Amazon Cognito is there; it may be too old for a new Region."""
+    session = botocore.session.get_session()
+    return any(
+        region in session.get_available_regions("cognito-idp", partition_name=partition)
+        for partition in session.get_available_partitions()
+    )

@@ -77,7 +77,7 @@ class _ConnectsInTime(HTTPConnection):
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, f"connection to {self.host} timed out") from error
-        except (OSError, UnicodeError) as error:
+        except (OSError, UnicodeError, OverflowError) as error:
             raise NewConnectionError(self, f"no connection to {self.host}: {error}") from error
 
     def _connected(self) -> socket.socket:

@@ -122,6 +122,8 @@ ACTIONS: Final[dict[str, Action]] = {
 _THE_COMMANDS_FAULT: Final = (InvalidRegionError, ParamValidationError)
 BETWEEN_HERE_AND_AWS: Final = ("ProxyConnectionError", "SSLError")
 """A proxy that refuses, or a certificate that is not trusted, says nothing of the command."""
+NOT_REACHED: Final = ("EndpointConnectionError", "ConnectTimeoutError")
+"""The network is away, or the pool's Region does not exist."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from device_status_worker.retries import soon
 
 logger = logging.getLogger(__name__)
 
-_NO_SUCH_USER: Final = ("UserNotFoundException", "ResourceNotFoundException")
+_USER_IS_MISSING: Final = re.compile(r"\buser does not exist", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +170,18 @@ def _compare(listing: Listing, page: Page, worker: Worker) -> None:
     )
 
 
+def _is_gone(why: GivenUp) -> bool:
+    """Whether AWS says that the user is missing; that the pool is says nothing of its users' devices.
+
+    AdminListDevices models no UserNotFoundException, so its ResourceNotFoundException may be of either.
+    """
+    return why.code == "UserNotFoundException" or (
+        why.code == "ResourceNotFoundException" and bool(_USER_IS_MISSING.search(why.message))
+    )
+
+
 def _give_up(listing: Listing, why: GivenUp, headway: Headway, worker: Worker) -> None:
-    if listing.is_verification and why.code in _NO_SUCH_USER:
+    if listing.is_verification and _is_gone(why):
         # Gone, and all devices with him; unless he was never listed (a misspelt name, a wrong pool).
         _settle(listing, worker, "gone", error=(why.code, why.message), request_id=why.request_id)
         return

@@ -12,7 +12,7 @@ from device_status.command import DeviceStatusCommand, Lane
 from device_status.outcomes import Done, Waiting
 from device_status.producer import enter_and_publish
 from device_status_worker.answers import NOT_FROM_AWS
-from device_status_worker.failures import BETWEEN_HERE_AND_AWS
+from device_status_worker.failures import BETWEEN_HERE_AND_AWS, NOT_REACHED
 from device_status_worker.handle import Worker, handle
 from device_status_worker.intake import Intake
 from device_status_worker.patience import ShuttingDownError
@@ -32,7 +32,7 @@ _TROUBLES: Final = {
     NOT_FROM_AWS: "requests to %s/%s are answered by something that is not AWS: %s; look at the proxy or "
     "endpoint, nothing is lost",
     **dict.fromkeys(
-        BETWEEN_HERE_AND_AWS,
+        (*BETWEEN_HERE_AND_AWS, *NOT_REACHED),
         "requests to %s/%s do not reach AWS: %s; look at proxy, certificates and endpoint, nothing is lost",
     ),
 }

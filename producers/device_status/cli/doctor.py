@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -157,13 +158,15 @@ def _identity() -> Finding:
         said = error.response.get("Error", {})
         return Finding("AWS", Level.WARNING, f"answered {said.get('Code', '')}: {said.get('Message', '')}")
     except BotoCoreError as error:
-        return Finding("AWS", Level.ERROR, f"{error}; check network, Region and credentials")
+        return Finding(
+            "AWS", Level.ERROR, f"{_without_credentials(str(error))}; check network, Region and credentials"
+        )
     return Finding("AWS", Level.OK, f"account {account}; --user-pool-id checks permission")
 
 
 def _permission(answer: Any) -> Finding:
     """What AWS says to a request to change a device of a user that does not exist."""
-    code, message = getattr(answer, "code", ""), getattr(answer, "message", "")
+    code, message = getattr(answer, "code", ""), _without_credentials(getattr(answer, "message", ""))
     if code in ("", "UserNotFoundException"):
         return Finding("AWS", Level.OK, "AdminUpdateDeviceStatus is allowed for this pool")
     if code == "NoCredentialsError":
@@ -175,3 +178,8 @@ def _permission(answer: Any) -> Finding:
     if answer.request_id:
         return Finding("AWS", Level.WARNING, f"answered {code}: {message}")
     return Finding("AWS", Level.ERROR, f"{code}: {message}; check network, proxy, Region and credentials")
+
+
+def _without_credentials(text: str) -> str:
+    """botocore's errors repeat the URLs of endpoints and proxies."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

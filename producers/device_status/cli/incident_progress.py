@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from device_status.cli.output import messages, print_fields, print_json, print_table
-from device_status.incident import Progress
+from device_status.incident import Phase, Progress
 from device_status.incidents import Incidents
 from device_status.settings import Settings
 
@@ -213,6 +213,8 @@ def _trouble(progress: Progress) -> str | None:
         return (
             f"the pool's users can't be listed: {progress.input_error}; the same `incident open` tries again"
         )
-    if not (progress.is_input_complete or progress.is_listing_pool or progress.is_over):
+    if not (progress.is_input_complete or progress.is_listing_pool):
+        if progress.phase in (Phase.CANCELLING, Phase.CANCELLED):
+            return "it was cancelled before all its users were known: the rest were not changed, nor verified"
         return "its input is not complete; if nobody is adding to it, give the same `incident open` again"
     return None

@@ -21,7 +21,8 @@ if redis.call('EXISTS', entry) == 0 then
   enter(entry, key, command_id, fingerprint, command, lane, now)
   if command_id ~= key then alias(command_id, 'command:' .. key, retention) end
 end
-local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code', 'repair')
+local known = redis.call('HMGET', entry, 'fingerprint', 'state', 'owner', 'lease_until', 'command', 'error_code', 'repair',
+  'applied')
 local state, live = known[2], (tonumber(known[4]) or 0) > now
 if known[1] ~= fingerprint then
   return {refuse(key, command_id, fingerprint, command, lane, now, retention)}
@@ -40,7 +41,7 @@ if state == 'claimed' and not live then
 end
 -- What was applied already must not be left half-way: one that waits to be applied again (see settle.lua), and a
 -- repair (see late.lua).
-local is_half_way = known[6] == 'MayBeUndone' or known[7]
+local is_half_way = known[7] or known[8]
 local incident = incident_of(entry)
 if incident and incident.state == 'cancelled' and not is_half_way then
   finish(entry, key, 'cancelled', now, retention)
@@ -76,4 +77,4 @@ keep_device(device, 2 * lease)
 close(entry, key)
 redis.call('ZADD', PREFIX .. 'open:' .. redis.call('HGET', entry, 'lane'), now + lease, key)
 local first = tonumber(redis.call('HGET', entry, 'first_attempt_at')) or now
-return {'claimed', tonumber(redis.call('HGET', entry, 'attempts')), age_since(first, incident and incident.id, now)}
+return {'claimed', redis.call('HGET', entry, 'attempts') - (known[8] or 0), age_since(first, incident and incident.id, now)}

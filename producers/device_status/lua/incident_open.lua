@@ -46,7 +46,7 @@ end
 redis.call('HSET', incident, 'sealed', 0)
 if all_users == '1' and (not known[4] or known[5]) then
   redis.call('HSET', incident, 'all_users', 'wanted', 'all_users_token', '')
-  redis.call('HDEL', incident, 'all_users_error')
+  redis.call('HDEL', incident, 'all_users_error', 'all_users_restarts')
   redis.call('ZADD', active, redis.call('HGET', incident, 'rank'), id)
   keep_open(id)
 end

@@ -12,14 +12,14 @@ local now, first = now_ms(), tonumber(known[1])
 local keys = redis.call('LRANGE', incident .. ':devices', first, first + most - 1)
 for _, key in ipairs(keys) do
   local entry = PREFIX .. 'command:' .. key
-  local command = redis.call('HMGET', entry, 'state', 'held', 'lane', 'lease_until', 'error_code')
+  local command = redis.call('HMGET', entry, 'state', 'held', 'lane', 'lease_until', 'applied')
   if known[2] == 'running' then
     if command[2] and command[1] == 'retry_wait' then
       redis.call('HDEL', entry, 'held')
       redis.call('ZADD', PREFIX .. 'open:' .. command[3], now, key)
     end
   -- What was applied already and waits to be applied again must not be left half-way (see settle.lua).
-  elseif command[5] ~= 'MayBeUndone' and (command[1] == 'queued' or command[1] == 'retry_wait'
+  elseif not command[5] and (command[1] == 'queued' or command[1] == 'retry_wait'
       or (command[1] == 'claimed' and tonumber(command[4]) <= now)) then
     finish(entry, key, 'cancelled', now, retention)
   end

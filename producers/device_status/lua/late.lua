@@ -12,8 +12,8 @@ if not fence[1] or tonumber(fence[1]) <= tonumber(order) then
 end
 local newest_entry = PREFIX .. 'command:' .. fence[2]
 local newest = redis.call('HMGET', newest_entry, 'command', 'lane', 'fingerprint', 'state')
-if newest[4] ~= 'succeeded' then
-  return {'harmless'}  -- Still under way, it meets the suspicion when it settles.
+if not newest[4] or newest[4] == 'queued' or newest[4] == 'claimed' or newest[4] == 'retry_wait' then
+  return {'harmless'}  -- Still under way, it meets the suspicion when it settles; or it is forgotten.
 end
 local key = 'repair:' .. owner
 local entry = PREFIX .. 'command:' .. key

@@ -23,11 +23,11 @@ for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) d
   local incident = PREFIX .. 'incident:' .. id
   local known = redis.call('HMGET', incident, 'state', 'user_pool_id', 'status', 'lane', 'opened_at', 'counts_only',
     'walk', 'all_users', 'all_users_token', 'all_users_due', 'only_given', 'resting_until', 'life')
-  if not known[1] then
-    redis.call('ZREM', PREFIX .. 'incidents:active', id)
+  if not known[1] or known[1] == 'paused' then
+    redis.call('ZREM', PREFIX .. 'incidents:active', id)  -- Resumed, it comes back: see incident_state.lua.
   elseif known[7] then
     return {'walk', id}
-  elseif known[1] ~= 'paused' and (tonumber(known[12]) or 0) <= now then
+  elseif (tonumber(known[12]) or 0) <= now then
     for _, mode in ipairs({'users', 'verify'}) do
       local waiting = incident .. ':' .. mode
       local username = redis.call('ZRANGE', waiting, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]

@@ -46,7 +46,7 @@ else
   local before = cjson.decode(redis.call('HGET', incident .. ':outcomes', username) or '{}')
   if what == 'gone' then
     -- Nothing is known of the devices of a user who could not be listed before either.
-    local is_known = before.outcome == 'expanded' or before.outcome == 'no_devices' or before.outcome == 'given'
+    local is_known = before.outcome == 'expanded' or before.outcome == 'no_devices'
     what = is_known and 'verified' or 'failed'
   end
   if what == 'failed' then

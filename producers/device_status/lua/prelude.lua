@@ -60,8 +60,9 @@ end
 local function finish(entry, key, outcome, now, retention)
   redis.call('HSET', entry, 'state', outcome, 'finished_at', now)
   redis.call('HDEL', entry, 'lease_until')
-  if outcome ~= 'dead_lettered' then
-    redis.call('HDEL', entry, 'error_code', 'error_message')  -- Of attempts that failed before.
+  if outcome == 'succeeded' or outcome == 'superseded' then
+    -- Of attempts that failed before. Where nothing followed them, they may say that a request is in doubt.
+    redis.call('HDEL', entry, 'error_code', 'error_message')
   end
   local incident = incident_of(entry)
   -- What an incident ordered is its evidence and stays as long as the incident: forgotten.lua takes it away.
@@ -126,6 +127,13 @@ local function enter_again(entry, key, now)
   return known[1]
 end
 
+-- It was applied, and must be applied once more: until its end it is `half-way`, whatever comes between, and its attempts
+-- count anew.
+local function mark_applied(entry)
+  redis.call('HSET', entry, 'applied', redis.call('HGET', entry, 'attempts'))
+  redis.call('HDEL', entry, 'first_attempt_at')
+end
+
 -- Let the device's fence rise to this order, and stay for longer than any older command is accepted: clocks that run
 -- ahead included, and the commands of older incidents of its pool, which are accepted for as long as these are kept.
 -- A fence that one of them needs has no expiry; release_fences.lua gives it one when they are forgotten.
@@ -174,7 +182,7 @@ end
 -- Whether an id is of the form that only incidents (members.lua) and repairs (late.lua) give their commands:
 -- else whoever took it first could have a command of an incident taken for done.
 local function is_reserved(name)
-  return string.find(name, '^incident:') or string.find(name, '^repair:')
+  return string.find(name, '^incident:') or string.find(name, '^repair:') or string.find(name, '^user:')
 end
 
 -- A command whose id or key is not its own: it becomes a dead letter and never an entry. Returns 'reserved', or

@@ -33,6 +33,7 @@ if state == 'succeeded' then
   local suspicion = redis.call('HMGET', device, 'suspect_until', 'suspect_order')
   if (tonumber(suspicion[1]) or 0) > now and suspicion[2] ~= order then
     redis.call('HSET', entry, 'error_code', 'MayBeUndone', 'error_message', 'a late request may undo it')
+    mark_applied(entry)
     wait_until(entry, key, tonumber(suspicion[1]))
     return {'again', suspicion[1] - now}
   end

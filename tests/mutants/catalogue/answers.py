@@ -59,7 +59,7 @@ MUTANTS: Final = (
     Mutant(
         "a body that does not parse is a success",
         _ANSWERS,
-        'return "" if is_empty or content is not None else "the body is not a JSON object"',
+        'return "" if is_empty or content == {} else "the body is not an empty JSON object"',
         'return ""',
         f"{_COUNTS}::test_a_body_that_does_not_parse_is_none",
     ),

@@ -132,7 +132,7 @@ MUTANTS: Final = (
     Mutant(
         "what was applied and may be undone is cancelled half-way",
         _WALK,
-        "elseif command[5] ~= 'MayBeUndone' and (command[1]",
+        "elseif not command[5] and (command[1]",
         "elseif (command[1]",
         f"{_CANCELLED}::test_what_was_applied_and_may_be_undone_is_applied_once_more",
     ),

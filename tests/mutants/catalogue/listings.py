@@ -38,8 +38,8 @@ MUTANTS: Final = (
     Mutant(
         "a paused incident is listed",
         _CLAIM,
-        "elseif known[1] ~= 'paused' and ",
-        "elseif ",
+        "if not known[1] or known[1] == 'paused' then",
+        "if not known[1] then",
         f"{_TESTS}::TestSteering::test_paused_it_begins_nothing_more",
     ),
     Mutant(
