@@ -58,8 +58,15 @@ MUTANTS: Final = (
         "the broker's certificate is not verified",
         _BROKER,
         "return redis_options(there.tls)",
-        "return True",
+        'return redis_options(there.tls) | {"ssl_cert_reqs": "none"}',
         f"{_TO_BROKER}[self-signed]",
+    ),
+    Mutant(
+        "how the broker is verified is left to kombu",
+        _BROKER,
+        "return redis_options(there.tls)",
+        "return False",
+        f"{_NO_OPTIONS}[self-signed]",
     ),
     Mutant(
         "the broker's host name is not verified",
