@@ -175,7 +175,7 @@ class TestRecordsOverSeveralLines:
         ],
         ids=["too long", "NUL", "not UTF-8"],
     )
-    def test_with_a_line_that_can_not_be_used_are_refused_line_by_line(
+    def test_with_an_unusable_line_are_refused_line_by_line(
         self, content: bytes, problem: str, environment: dict[str, str], file: Path
     ) -> None:
         """Sent without that line, their text would be another."""

@@ -52,7 +52,7 @@ MUTANTS: Final = (
         _RECORDS,
         "if bad := next((line for line in lines if line.problem), None):",
         "if bad := None:",
-        f"{_SEVERAL}::test_with_a_line_that_can_not_be_used_are_refused_line_by_line[too long]",
+        f"{_SEVERAL}::test_with_an_unusable_line_are_refused_line_by_line[too long]",
     ),
     Mutant(
         "lines that carry on a record are not accounted for",

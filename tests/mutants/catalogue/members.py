@@ -55,7 +55,7 @@ MUTANTS: Final = (
         f"{_FORGED}[False-names3]",
     ),
     Mutant(
-        "a producer is not told that an id is reserved",
+        "a producer takes a reserved id without an error",
         f"{_PRODUCERS}/command.py",
         "if getattr(command, name).startswith(RESERVED_PREFIXES):",
         "if False:",

@@ -115,7 +115,7 @@ MUTANTS: Final = (
         f"{_LOG}::test_no_line_of_a_traceback_passes_for_a_record",
     ),
     Mutant(
-        "a thread that ends by an error tells a value",
+        "a thread that ends by an error logs a value",
         _RECORDS,
         "type(error).__name__, place(error))",
         "error, place(error))",

@@ -76,7 +76,7 @@ def test_no_redirect_is_followed() -> None:
 @pytest.mark.parametrize(
     "slow",
     [
-        dripping(OK, 0.2),
+        dripping(OK, 0.05),
         lambda connection, over: (connection.sendall(OK[:-1]), over.wait()),
         lambda connection, over: (connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n"), over.wait(0.1)),
         lambda connection, over: over.wait(),
@@ -108,7 +108,7 @@ class TestTls:
     @pytest.fixture
     def dripper(self, authority: trustme.CA) -> Iterator[str]:
         """URL of a server that drips."""
-        with raw_server(dripping(OK, 0.2)) as server, TlsFront(server.port, good(authority)) as front:
+        with raw_server(dripping(OK, 0.05)) as server, TlsFront(server.port, good(authority)) as front:
             yield f"https://localhost:{front.port}/"
 
     def test_an_answer_that_drips_is_given_up_at_the_deadline(
