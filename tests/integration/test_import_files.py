@@ -166,6 +166,25 @@ class TestRecordsOverSeveralLines:
         assert done.devices == [1, 3]
         assert list(done.refused) == [2, 3, 4, 6]
 
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (b"y" * (LONGEST + 1), f"line 3 is longer than {LONGEST} characters"),
+            (b"a\0b", "line 3 holds a NUL byte"),
+            (b"Zo\xeb", "line 3 is not UTF-8"),
+        ],
+        ids=["too long", "NUL", "not UTF-8"],
+    )
+    def test_with_an_unusable_line_are_refused_line_by_line(
+        self, content: bytes, problem: str, environment: dict[str, str], file: Path
+    ) -> None:
+        """Sent without that line, their text would be another."""
+        whole = text_of([HEADER, row(0, '"lost\nLINE\nfound"'), row(1)]).encode()
+        done = import_file(environment, whole.replace(b"LINE", content), file)
+        assert done.devices == [1]
+        assert list(done.refused) == [2, 3, 4]
+        assert done.refused[2] == f"can't be used: {problem}"
+
     def test_not_in_a_text_that_is_not_utf_8(self, environment: dict[str, str], file: Path) -> None:
         content = text_of([HEADER, row(0, f'"Zo\xeb\n{row(666)}\nx"'), row(1)]).encode("latin-1")
         done = import_file(environment, content, file)

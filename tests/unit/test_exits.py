@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.table import Table
 from rich.text import Text
 
 import device_status
 import device_status_worker
-from device_status.cli.output import confirm, messages, print_line, print_table
+from device_status.cli.output import SafeConsole, confirm, messages, print_line, print_table
 from support.hostile import HOSTILE, steering
 
 PACKAGES = [Path(package.__file__ or "").parent for package in (device_status, device_status_worker)]
@@ -61,3 +62,16 @@ def test_each_way_out_cleans(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     shown = capsys.readouterr()
     assert steering(shown.out + shown.err) == []
     assert [shown.out.count("[red]r[/red]"), shown.err.count("[red]r[/red]")] == [3, 3]
+
+
+def test_a_table_has_room_for_the_escapes_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cleaned after its layout, a cell would be longer than its column."""
+    monkeypatch.setenv("COLUMNS", "80")
+    table = Table("reason")
+    table.add_row("red\x1b[31m gpj\u202e")
+    SafeConsole().print(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines}) == 1, lines
+    assert r"│ red\x1b[31m gpj\u202e │" in lines

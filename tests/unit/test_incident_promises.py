@@ -12,6 +12,7 @@ from device_status import DeviceStatusCommand, IncidentError, Incidents, Lane, P
 from device_status.incident import Phase, incident_key
 from device_status.ledger import Ledger, command_key, parse_stored
 from device_status.outcomes import Claimed, Done, Held, Waiting
+from device_status_worker.forgetting import forget
 from support import POOL, device, make_command
 from support.clock import let_time_pass
 
@@ -136,6 +137,7 @@ class TestReopened:
         assert incidents.progress("INC-1").phase is Phase.ENDED
         open_with(incidents, 1, 2)
         let_time_pass(ledger.redis, RETENTION + 3600)
+        forget(ledger)
         progress = incidents.progress("INC-1")
         assert progress.phase is Phase.RUNNING
         assert (progress.users, counts(progress)) == (1, {"devices": 2, "open": 1, "succeeded": 1})

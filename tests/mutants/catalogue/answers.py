@@ -13,6 +13,7 @@ _BY_STATUS: Final = (
     "tests/unit/worker/test_failures_promises.py::TestEveryAnswerOfAws::"
     "test_an_unknown_error_code_goes_by_its_http_status"
 )
+_IN_TIME: Final = "tests/unit/worker/test_bounded_http.py"
 _TESTS: Final = "tests/unit/worker/test_answers.py"
 _COUNTS: Final = f"{_TESTS}::TestWhatCounts"
 
@@ -84,6 +85,44 @@ MUTANTS: Final = (
         "pass",
         "tests/unit/worker/test_bounded_http.py::"
         "test_an_answer_that_does_not_end_is_given_up_at_the_deadline",
+    ),
+    Mutant(
+        "an answer that drips holds its thread",
+        _HTTP,
+        "self.settimeout(_time_left(self.gettimeout()))",
+        "pass",
+        f"{_IN_TIME}::test_an_answer_that_does_not_end_is_given_up_at_the_deadline[drips]",
+        after="class _Socket(",
+    ),
+    Mutant(
+        "an answer that drips in TLS holds its thread",
+        _HTTP,
+        "self.settimeout(_time_left(self.gettimeout()))",
+        "pass",
+        f"{_IN_TIME}::TestTls::test_an_answer_that_drips_is_given_up_at_the_deadline",
+        after="class _TlsSocket(",
+    ),
+    Mutant(
+        "an answer that drips in the TLS of a proxy holds its thread",
+        _HTTP,
+        "self.settimeout(_time_left(self.gettimeout()))",
+        "pass",
+        f"{_IN_TIME}::TestTls::test_one_that_drips_through_a_proxy_is_given_up_too",
+        after="# Where TLS runs inside the TLS of a proxy.",
+    ),
+    Mutant(
+        "an answer of any length is read",
+        _HTTP,
+        "response.read(limit + 1)",
+        "response.read()",
+        f"{_IN_TIME}::test_no_more_is_read_than_the_limit[announced]",
+    ),
+    Mutant(
+        "a request whose time is over is sent",
+        _HTTP,
+        "            _time_left(None)",
+        "            pass",
+        f"{_IN_TIME}::test_a_request_whose_time_is_over_is_not_sent_over_a_kept_connection_either",
     ),
     Mutant(
         "a request whose connection broke is taken for one that never left",

@@ -49,9 +49,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the fence is forgotten before the last older command is",
-        _SHARED,
-        "retention + FENCE_EXTRA",
-        "retention",
+        f"{_LUA}/release_fences.lua",
+        "ARGV[2] + FENCE_EXTRA",
+        "ARGV[2]",
         f"{_ORDER}::test_the_fence_outlives_every_older_command_that_is_still_accepted",
     ),
     Mutant(

@@ -20,9 +20,16 @@ MUTANTS: Final = (
     Mutant(
         "a dead letter that comes again is counted again",
         _SHARED,
+        "    return\n  elseif known[1] then\n    exhume(id)\n  end",
+        "  end",
+        f"{_BURIAL}::test_a_message_that_is_delivered_twice_is_buried_once",
+    ),
+    Mutant(
+        "a dead letter that comes again is young again",
+        _SHARED,
         "if known[1] and (known[2] or '') == life then",
         "if false then",
-        f"{_BURIAL}::test_a_message_that_is_delivered_twice_is_buried_once",
+        f"{_BURIAL}::test_delivered_again_it_stays_as_old_as_it_is",
     ),
     Mutant(
         "a message that is no command is counted and not kept",

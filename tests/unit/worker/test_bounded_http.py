@@ -5,13 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import trustme
 
 from device_status_worker.bounded_http import BoundedHttp, HttpAnswer, NoAnswerError
 from support.raw_server import RawServer, Serve, dripping, raw_server, saying
 from support.servers import HOST, free_port
+from support.tls import TlsFront, good
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Said: this\r\n\r\n{}"
 LIMIT = 64 * 1024
@@ -52,6 +58,15 @@ def test_connections_are_kept() -> None:
         assert server.connections == 1
 
 
+def test_a_request_whose_time_is_over_is_not_sent_over_a_kept_connection_either() -> None:
+    client = http()
+    with raw_server(saying(OK)) as server:
+        send(server.url, client)
+        ended = ends(server.url, client=client, seconds=0)
+        assert (ended.name, ended.may_have_left) == ("ConnectTimeoutError", False)
+        assert len(server.received) == 1
+
+
 def test_no_redirect_is_followed() -> None:
     with raw_server(saying(b"HTTP/1.1 307 Go\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")) as server:
         assert send(server.url).status == 307
@@ -61,7 +76,7 @@ def test_no_redirect_is_followed() -> None:
 @pytest.mark.parametrize(
     "slow",
     [
-        dripping(OK, 0.2),
+        dripping(OK, 0.05),
         lambda connection, over: (connection.sendall(OK[:-1]), over.wait()),
         lambda connection, over: (connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n"), over.wait(0.1)),
         lambda connection, over: over.wait(),
@@ -81,6 +96,50 @@ def test_an_endless_body_is_given_up_at_the_deadline() -> None:
 
     with raw_server(endless) as server:
         assert ends(server.url).name == "ReadTimeoutError"
+
+
+class TestTls:
+    """The same under TLS, and under that of a proxy inside which the answer's own runs."""
+
+    @pytest.fixture
+    def client(self, ca: Path) -> BoundedHttp:
+        return BoundedHttp(connections=2, ca_certs=str(ca), connect=3, read=10)
+
+    @pytest.fixture
+    def dripper(self, authority: trustme.CA) -> Iterator[str]:
+        """URL of a server that drips."""
+        with raw_server(dripping(OK, 0.05)) as server, TlsFront(server.port, good(authority)) as front:
+            yield f"https://localhost:{front.port}/"
+
+    def test_an_answer_that_drips_is_given_up_at_the_deadline(
+        self, client: BoundedHttp, dripper: str
+    ) -> None:
+        ended = ends(dripper, client=client)
+        assert (ended.name, ended.may_have_left) == ("ReadTimeoutError", True)
+
+    def test_one_that_drips_through_a_proxy_is_given_up_too(
+        self, client: BoundedHttp, dripper: str, authority: trustme.CA
+    ) -> None:
+        def forward(connection: socket.socket, _: threading.Event) -> None:
+            with socket.create_connection((HOST, urlsplit(dripper).port or 0)) as there:
+                connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+                back = threading.Thread(target=pump, args=(there, connection), daemon=True)
+                back.start()
+                pump(connection, there)
+                back.join()
+
+        with raw_server(forward) as proxy, TlsFront(proxy.port, good(authority)) as front:
+            ended = ends(dripper, client=client, proxy=f"https://localhost:{front.port}")
+            assert (ended.name, ended.may_have_left) == ("ReadTimeoutError", True)
+            assert proxy.received[0].startswith(b"CONNECT localhost:")
+
+
+def pump(source: socket.socket, destination: socket.socket) -> None:
+    """Forward what comes until it ends."""
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            destination.sendall(piece)
+        destination.shutdown(socket.SHUT_WR)
 
 
 def test_endless_headers_end() -> None:

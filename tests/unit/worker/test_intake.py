@@ -30,7 +30,7 @@ from device_status_worker.intake import (
 )
 from device_status_worker.reception import Reception
 from support import DEVICE_KEY, USERNAME, wire_object
-from support.clock import server_ms
+from support.clock import let_time_pass, server_ms
 from support.messages import BAD_MESSAGES, body_of, envelope, parts_of
 
 GOOD = envelope(body_of({"command": wire_object()}))
@@ -223,6 +223,15 @@ class TestBurial:
             intake.accept({}, Lane.BULK, place)
         assert len(list(letters.list())) == 2
         assert letters.count_by_error() == {"MalformedCommand": 2}
+
+    def test_delivered_again_it_stays_as_old_as_it_is(
+        self, intake: Intake, ledger: Ledger, letters: DeadLetters
+    ) -> None:
+        intake.accept({}, Lane.BULK, "message/0")
+        let_time_pass(ledger.redis, 3600)
+        before = list(letters.list())
+        intake.accept({}, Lane.BULK, "message/0")
+        assert list(letters.list()) == before
 
     def test_without_a_place_each_is_buried(self, intake: Intake, letters: DeadLetters) -> None:
         for _ in range(2):

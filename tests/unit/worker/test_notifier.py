@@ -60,7 +60,7 @@ def test_an_answer_that_drips_holds_the_notice_no_longer_than_the_deadline(
 ) -> None:
     monkeypatch.setattr(notifier, "TIMEOUT", 0.5)
     began_at = time.monotonic()
-    assert notified(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 0.3), redis_url) == (None, 1)
+    assert notified(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 0.1), redis_url) == (None, 1)
     assert time.monotonic() - began_at < 8
 
 
