@@ -99,6 +99,8 @@ class Entry:
     state: State = State.QUEUED
     place: str = "queued"
     attempts: int = 0
+    applied: int = 0
+    """Attempts after which it was applied, and must be applied once more; they count anew from there."""
     error_code: str = ""
     owner: str = ""
     lease_until: int = 0
@@ -219,6 +221,7 @@ class Model:
             if order > (holder.fence or 0):
                 holder.fence, holder.applied = order, entry.command.idempotency_key
             if holder.suspect_until > now and holder.suspects != {order}:
+                entry.applied = entry.attempts
                 self.wait(entry)
                 return "again"
             self._finish(entry, state)
@@ -231,7 +234,7 @@ class Model:
         if (holder.fence or 0) <= claim.command.order or f"repair:{claim.owner}" in self.entries:
             return None
         newest = self.entries.get(holder.applied)
-        return newest if newest is not None and newest.state is State.SUCCEEDED else None
+        return newest if newest is not None and newest.state.is_outcome else None
 
     def redrive(self, key: str) -> None:
         del self.dead[key]
@@ -359,7 +362,7 @@ class LedgerMachine(RuleBasedStateMachine):
             lease_until = int(self.redis.hget(command_key(key), "lease_until"))
             assert before <= lease_until - LEASE * 1000 <= after
             self.model.claimed(entry, result.owner, lease_until)
-            assert result.attempts == entry.attempts
+            assert result.attempts == entry.attempts - entry.applied
             return result
         if isinstance(result, DeviceBusy):
             entry.due = (before + int(DEVICE_DELAY * 1000), after + int(DEVICE_DELAY * 1000))

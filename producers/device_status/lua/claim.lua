@@ -29,7 +29,7 @@ if known[1] ~= fingerprint then
 elseif known[5] ~= command then
   return {'known_as', known[5]}
 elseif state ~= 'queued' and state ~= 'retry_wait' and state ~= 'claimed' then
-  return {'done', state, known[6] or ''}
+  return {'done', state, state == 'dead_lettered' and known[6] or ''}
 elseif state == 'claimed' and live and known[3] ~= owner then
   return {'busy'}
 end

@@ -193,7 +193,7 @@ local function refuse(key, command_id, fingerprint, command, lane, now, retentio
   bury(id, reserved and 'ReservedId' or 'IdempotencyConflict', now, {
     'kind', 'command', 'key', key, 'command_id', command_id, 'command', command, 'lane', lane, 'attempts', 0,
     'first_at', now, 'request_id', '', 'error_message',
-    reserved and 'command_id or idempotency_key begins with incident: or repair:, which are reserved'
+    reserved and 'command_id or idempotency_key begins with incident:, repair: or user:, which are reserved'
       or 'another command with other content holds this idempotency key',
   })
   if not is_reserved(command_id) then alias(command_id, 'dead-letter:' .. id, retention) end

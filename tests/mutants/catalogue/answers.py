@@ -8,6 +8,7 @@ from mutants.mutant import Mutant
 
 _ANSWERS: Final = "worker/device_status_worker/answers.py"
 _ERRORS: Final = "worker/device_status_worker/failures.py"
+_BOUNDED: Final = "worker/device_status_worker/bounded_http.py"
 _DEADLINES: Final = "worker/device_status_worker/deadlines.py"
 _BY_STATUS: Final = (
     "tests/unit/worker/test_failures_promises.py::TestEveryAnswerOfAws::"
@@ -88,7 +89,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an answer that drips holds its thread",
-        _HTTP,
+        _DEADLINES,
         "self.settimeout(_time_left(self.gettimeout()))",
         "pass",
         f"{_IN_TIME}::test_an_answer_that_does_not_end_is_given_up_at_the_deadline[drips]",
@@ -96,15 +97,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an answer that drips in TLS holds its thread",
-        _HTTP,
+        _DEADLINES,
         "self.settimeout(_time_left(self.gettimeout()))",
         "pass",
         f"{_IN_TIME}::TestTls::test_an_answer_that_drips_is_given_up_at_the_deadline",
-        after="class _TlsSocket(",
+        after="class TlsSocket(",
     ),
     Mutant(
         "an answer that drips in the TLS of a proxy holds its thread",
-        _HTTP,
+        _DEADLINES,
         "self.settimeout(_time_left(self.gettimeout()))",
         "pass",
         f"{_IN_TIME}::TestTls::test_one_that_drips_through_a_proxy_is_given_up_too",
@@ -112,14 +113,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an answer of any length is read",
-        _HTTP,
+        _BOUNDED,
         "response.read(limit + 1)",
         "response.read()",
         f"{_IN_TIME}::test_no_more_is_read_than_the_limit[announced]",
     ),
     Mutant(
         "a request whose time is over is sent",
-        _HTTP,
+        _DEADLINES,
         "            _time_left(None)",
         "            pass",
         f"{_IN_TIME}::test_a_request_whose_time_is_over_is_not_sent_over_a_kept_connection_either",

@@ -195,10 +195,10 @@ def test_an_error_of_aws_that_is_not_in_the_table_goes_by_its_http_status(
         (425, Action.BACK_OFF),
         (451, Action.BACK_OFF),
         (429, Action.SLOW_DOWN),
-        (500, Action.RETRY),
-        (502, Action.RETRY),
-        (503, Action.RETRY),
-        (504, Action.RETRY),
+        (500, Action.BACK_OFF),
+        (502, Action.BACK_OFF),
+        (503, Action.BACK_OFF),
+        (504, Action.BACK_OFF),
     ],
 )
 def test_what_something_else_answers_is_never_the_commands_fault_and_leaves_doubt(
@@ -218,14 +218,6 @@ def test_what_something_else_answers_is_never_the_commands_fault_and_leaves_doub
         assert found.code == f"NotFromAws:HTTP{http_status}"
     assert status_of(cognito, command) == "remembered"
     assert len(cognito.requests) == 1
-
-
-def test_an_empty_page_of_a_proxy_is_the_services_fault(
-    cognito: LocalCognito, command: DeviceStatusCommand
-) -> None:
-    cognito.faults.add(Fault.html(503, body=""))
-    found = failure(command)
-    assert (found.action, found.code) == (Action.RETRY, "HTTP503")
 
 
 def test_a_connection_that_is_reset_may_have_carried_a_request(
@@ -262,7 +254,7 @@ def test_a_refused_connection_carried_nothing(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"http://{HOST}:{free_port()}")
     found = failure(command, client=Cognito(1))
-    assert (found.action, found.code, found.in_doubt) == (Action.RETRY, "EndpointConnectionError", False)
+    assert (found.action, found.code, found.in_doubt) == (Action.BACK_OFF, "EndpointConnectionError", False)
     assert cognito.requests == []
 
 
@@ -280,7 +272,7 @@ def test_a_connection_that_is_never_accepted_carried_nothing(
         found = failure(command, client=Cognito(1))
         for each in waiting:
             each.close()
-    assert (found.action, found.code, found.in_doubt) == (Action.RETRY, "ConnectTimeoutError", False)
+    assert (found.action, found.code, found.in_doubt) == (Action.BACK_OFF, "ConnectTimeoutError", False)
 
 
 def test_missing_credentials_are_our_fault_and_nothing_leaves(
@@ -344,11 +336,20 @@ def test_the_message_of_aws_is_bounded(cognito: LocalCognito, command: DeviceSta
     [b"\xe9chec", b'{"message": null}', b"[1]", b'{"__type": 5}'],
     ids=["Latin-1", "null", "list", "number"],
 )
-def test_an_answer_that_botocore_can_not_read_is_retried(
+def test_an_answer_that_can_not_be_read_is_retried_and_no_attempt(
     body: bytes, cognito: LocalCognito, command: DeviceStatusCommand
 ) -> None:
     cognito.faults.add(Fault("unreadable", Response(503, body, from_aws=False)))
-    assert failure(command).action is Action.RETRY
+    assert failure(command).action is Action.BACK_OFF
+
+
+def test_in_a_region_that_does_not_exist_nobody_answers_and_that_is_an_attempt(
+    cognito: LocalCognito, command: DeviceStatusCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"http://{HOST}:{free_port()}")
+    mistyped = command.model_copy(update={"user_pool_id": "eu-wset-1_Ab12"})
+    found = failure(mistyped, client=Cognito(1))
+    assert (found.action, found.code) == (Action.RETRY, "EndpointConnectionError")
 
 
 def test_what_is_no_error_of_botocore_is_retried_with_its_name_and_without_its_text() -> None:

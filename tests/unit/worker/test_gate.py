@@ -127,6 +127,7 @@ class TestQuota:
         # Turns are reserved a second ahead, and what comes late is made up for: nothing passes unused.
         assert (len(sent) - 1) / (sent[-1] - sent[0]) == pytest.approx(quota * (1 - HEADROOM), rel=0.02)
 
+    @pytest.mark.timeout(600)  # Of processor time it needs a minute, and more where others want it too.
     @pytest.mark.parametrize("lane", Lane)
     @pytest.mark.parametrize(("quota", "threads"), [(1, 16), (25, 320)])
     def test_more_threads_than_the_quota_can_serve_in_time_do_not_waste_it(

@@ -143,7 +143,7 @@ def test_a_throttled_command_is_retried_soon_for_as_long_as_it_takes(
 
 FAULTS_OF_THE_SERVICE = {
     "InternalErrorException": Fault.error("InternalErrorException", http_status=500),
-    "HTTP503": Fault.html(503),
+    "ServiceUnavailable": Fault.error("ServiceUnavailable", http_status=503),
     "ConnectionClosedError": Fault.reset(),
 }
 

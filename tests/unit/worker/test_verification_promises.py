@@ -29,6 +29,7 @@ SOUND = Verification(
     new=1,
     new_not_as_ordered=0,
     gone=1,
+    knew_all=True,
 )
 
 
