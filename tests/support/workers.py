@@ -105,7 +105,7 @@ class WorkerProcess:
     def output(self) -> str:
         """What it wrote to stdout and stderr so far."""
         # Not as text, which would make a line feed of a carriage return.
-        return self._log.read_bytes().decode(errors="backslashreplace") if self._log.exists() else ""
+        return self._log.read_bytes().decode(errors="backslashreplace") if self._log.is_file() else ""
 
     def _disarm(self) -> None:
         if self._guard is not None:

@@ -45,22 +45,25 @@ class AwsHttp:
         self._connections = connections
         self._proxies: dict[str, str] = {}
 
+    def prepare(self, url: str) -> None:
+        """Do what the first request to this URL would do slowly.
+
+        Raises:
+            botocore.exceptions.BotoCoreError: the AWS settings can't be used.
+        """
+        try:
+            self._http.prepare(self._proxy(url))
+        except (ValueError, HTTPError) as error:
+            why = f"the proxy's URL can't be used ({type(error).__name__})"
+            raise InvalidConfigError(error_msg=why) from error
+
     def send(self, request: AWSPreparedRequest) -> HttpAnswer:
-        """Send it, once.
+        """Send it, once, after `prepare`.
 
         Raises:
             NoAnswerError: no whole answer in time.
-            botocore.exceptions.BotoCoreError: the AWS settings can't be used.
         """
         body: Any = request.body  # Bytes or text in the protocols used here.
-        try:
-            return self._send(request, body)
-        except (ValueError, HTTPError) as error:
-            raise InvalidConfigError(
-                error_msg=f"the proxy's URL can't be used ({type(error).__name__})"
-            ) from error
-
-    def _send(self, request: AWSPreparedRequest, body: Any) -> HttpAnswer:
         return self._http.send(
             request.method,
             request.url,
@@ -92,6 +95,7 @@ class AwsHttp:
             raise InvalidConfigError(error_msg=f"the CA bundle {path} can't be read: {error}") from error
 
     def _send_for_credentials(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        self.prepare(request.url)
         try:
             return as_botocore(request, self.send(request))
         except NoAnswerError as error:

@@ -128,6 +128,10 @@ class BoundedHttp:
                 raise _no_answer(error) from error
             return HttpAnswer(response.status, response.headers, _body(response, limit))
 
+    def prepare(self, proxy: str) -> None:
+        """Do what the first request through this proxy, or without one if it is empty, would do slowly."""
+        self._manager(proxy)
+
     def _manager(self, proxy: str) -> PoolManager:
         with self._lock:
             if proxy not in self._managers:

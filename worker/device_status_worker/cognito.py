@@ -213,6 +213,8 @@ class Cognito:
         )
 
     def _send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
+        # Before the time is looked at: to read the certificates takes longer than a slot lasts.
+        self._http.prepare(request.url)
         # A process that was stopped for longer than the lease goes on exactly here: by now another worker
         # may have applied a newer command, which this request would undo. And requests held up by a busy
         # host must not leave together: that would be more in one second than the quota.
