@@ -47,7 +47,9 @@ class Reception:
 
     def receive(self, message: Any) -> None:
         """Take a message as kombu delivers it."""
-        _acknowledge_quietly(message)
+        if self._counts_deliveries:
+            # On Redis the transport's messages see to it themselves.
+            _acknowledge_quietly(message)
         if self._counts_deliveries and comes_often(message):
             self._renew(message)
         else:
@@ -107,11 +109,18 @@ class Reception:
 
 def _acknowledge_quietly(message: Any) -> None:
     """Celery logs a traceback for each message whose connection was lost meanwhile; they come again."""
-    message.ack_log_error, message.reject_log_error = _quiet(message.ack), _quiet(message.reject)
+
+    def ack_log_error(_logger: Any, _errors: Any, multiple: bool = False) -> None:
+        _quiet(message.ack)(multiple=multiple)
+
+    def reject_log_error(_logger: Any, _errors: Any, requeue: bool = False) -> None:
+        _quiet(message.reject)(requeue=requeue)
+
+    message.ack_log_error, message.reject_log_error = ack_log_error, reject_log_error
 
 
 def _quiet(action: Callable[..., None]) -> Callable[..., None]:
-    def act(*_: Any, **options: Any) -> None:
+    def act(**options: Any) -> None:
         # py-amqp raises whatever comes on a lost connection, and whoever reads from it meets that as well.
         with suppress(Exception):
             action(**options)
