@@ -97,7 +97,8 @@ class TestWhatItCounts:
         cognito.faults.add(fails_once, operation="AdminListDevices", nth=2)
         incidents.verify("INC-1")
         crew.finish()
-        assert found(incidents).new == 60
+        # The first page, or both if the delay before the second try happens to be none.
+        assert found(incidents).new in (60, 61)
         let_time_pass(crew.worker.ledger.redis, 10)
         crew.finish()
         assert (found(incidents).new, found(incidents).new_not_as_ordered) == (61, 61)
