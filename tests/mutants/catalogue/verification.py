@@ -78,7 +78,7 @@ MUTANTS: Final = (
         _SETTLE,
         "is_known and 'verified' or 'failed'",
         "'verified'",
-        f"{_TESTS}::test_a_user_who_was_never_listed_is_not_verified",
+        f"{_TESTS}::test_a_user_whom_the_pool_never_knew_is_not_verified",
     ),
     Mutant(
         "devices of a user who can't be listed are gone",

@@ -529,7 +529,16 @@ class TestVerification:
         found = verify(incidents, crew)
         assert (found.new_not_as_ordered, found.is_as_ordered) == (1, False)
 
-    def test_a_user_who_was_never_listed_is_not_verified(
+    def test_a_user_whom_the_pool_never_knew_is_not_verified(
+        self, incidents: Incidents, crew: Crew, cognito: LocalCognito
+    ) -> None:
+        pool = make_users(cognito, {"ada": 1})
+        open_incident(incidents, pool, "ada", "nobody")
+        crew.finish()
+        found = verify(incidents, crew)
+        assert (found.as_ordered, found.gone, found.users_failed, found.is_as_ordered) == (1, 0, 1, False)
+
+    def test_a_user_of_a_pool_that_does_not_exist_is_not_verified(
         self, incidents: Incidents, crew: Crew, cognito: LocalCognito
     ) -> None:
         make_users(cognito, {"ada": 1})
