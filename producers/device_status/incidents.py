@@ -91,7 +91,7 @@ class Incidents:
         self._begin(incident_id, user_pool_id, status, urgent, reason, requested_by, all_users=all_users)
         self.add_users(incident_id, user_pool_id, users, on_added)
         self.add_devices(incident_id, devices, on_added)
-        self.ledger.scripts.run("incident_seal", [], incident_id, refused())
+        self._seal(incident_id, refused())
         return self.progress(incident_id)
 
     def count(self, *, user_pool_id: str, users: Iterable[str] = (), all_users: bool = False) -> str:
@@ -105,7 +105,7 @@ class Incidents:
         status = Status.NOT_REMEMBERED
         self._begin(plan_id, user_pool_id, status, True, None, None, all_users=all_users, counts_only=True)
         self.add_users(plan_id, user_pool_id, users)
-        self.ledger.scripts.run("incident_seal", [], plan_id, 0)
+        self._seal(plan_id, 0)
         return plan_id
 
     def progress(self, incident_id: str) -> Progress:
@@ -116,15 +116,9 @@ class Incidents:
         """
         if not may_be_id(incident_id):
             raise unknown(incident_id)
-        buckets = latest_buckets()
-        with ledger_errors(), self.ledger.redis.pipeline() as pipe:
-            pipe.hgetall(incident_key(incident_id))
-            pipe.hmget(incident_key(incident_id, "timeline"), buckets)
-            pipe.hgetall(incident_key(incident_id, "verification"))
-            fields, counts, verification = pipe.execute()
+        fields, timeline, verification = self._read(incident_id)
         if not fields:
             raise unknown(incident_id)
-        timeline = {bucket: count for bucket, count in zip(buckets, counts, strict=True) if count}
         return read_progress(fields, timeline, verification, self._trouble(fields["user_pool_id"]))
 
     def list(self) -> Iterator[Progress]:
@@ -169,7 +163,7 @@ class Incidents:
         Raises:
             IncidentError: there is no such incident, or it is not over yet.
         """
-        match self.ledger.scripts.run("verify_start", [], incident_id):
+        match self._begin_verification(incident_id):
             case ["started", run]:
                 self._verify_users(incident_id, str(run))
             case ["running"]:
@@ -205,8 +199,7 @@ class Incidents:
         """Devices that need not be listed; `open` does it."""
         pairs = iter(devices)
         while page := list(islice(pairs, _PAGE)):
-            with ledger_errors():
-                known = self.ledger.redis.hgetall(incident_key(incident_id))
+            known, _, _ = self._read(incident_id)
             if not known:
                 raise unknown(incident_id)
             status, opened_at = Status(known["status"]), from_ms(known["opened_at"])
@@ -238,18 +231,15 @@ class Incidents:
     ) -> None:
         if not counts_only:
             check_id(incident_id)
-        answer = self.ledger.scripts.run(
-            "incident_open",
-            [incident_key(incident_id)],
+        answer = self._enter(
             incident_id,
             user_pool_id,
             status,
             Lane.URGENT if urgent else Lane.BULK,
             reason or "",
             requested_by or "",
-            self.ledger.retention_ms,
-            int(all_users),
-            int(counts_only),
+            all_users=all_users,
+            counts_only=counts_only,
         )
         match answer:
             case ["differs", field, value]:
@@ -261,20 +251,75 @@ class Incidents:
 
     def _add(self, incident_id: str, names: Sequence[str], *, given: bool) -> int:
         """How many of them are new to it."""
-        new = int(self.ledger.scripts.run("incident_users", [], incident_id, int(given), *names))
+        new = self._enter_users(incident_id, names, given=given)
         if new < 0:
             raise IncidentError(f"{incident_id} was cancelled meanwhile")
         return new
 
     def _change(self, incident_id: str, state: str) -> Progress:
-        match self.ledger.scripts.run("incident_state", [], incident_id, state):
+        match self._set_state(incident_id, state):
             case ["unknown"]:
                 raise unknown(incident_id)
             case ["ended", old]:
                 raise IncidentError(f"{incident_id} {'was cancelled' if old == 'cancelled' else 'is over'}")
-        if state != "paused":
-            walk(self.ledger, incident_id)
         return self.progress(incident_id)
+
+    # From here on: what reads and changes the ledger, each answer as its script's head says. The fake of
+    # `device_status.testing` replaces these methods and no others.
+
+    def _enter(
+        self,
+        incident_id: str,
+        user_pool_id: str,
+        status: Status,
+        lane: Lane,
+        reason: str,
+        requested_by: str,
+        *,
+        all_users: bool,
+        counts_only: bool,
+    ) -> Sequence[str]:
+        answer: Sequence[str] = self.ledger.scripts.run(
+            "incident_open",
+            [incident_key(incident_id)],
+            incident_id,
+            user_pool_id,
+            status,
+            lane,
+            reason,
+            requested_by,
+            self.ledger.retention_ms,
+            int(all_users),
+            int(counts_only),
+        )
+        return answer
+
+    def _enter_users(self, incident_id: str, names: Sequence[str], *, given: bool) -> int:
+        return int(self.ledger.scripts.run("incident_users", [], incident_id, int(given), *names))
+
+    def _seal(self, incident_id: str, refused: int) -> None:
+        self.ledger.scripts.run("incident_seal", [], incident_id, refused)
+
+    def _read(self, incident_id: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        """The incident's fields, empty if there is none; the timeline's latest entries; its verification."""
+        buckets = latest_buckets()
+        with ledger_errors(), self.ledger.redis.pipeline() as pipe:
+            pipe.hgetall(incident_key(incident_id))
+            pipe.hmget(incident_key(incident_id, "timeline"), buckets)
+            pipe.hgetall(incident_key(incident_id, "verification"))
+            fields, counts, verification = pipe.execute()
+        timeline = {bucket: count for bucket, count in zip(buckets, counts, strict=True) if count}
+        return fields, timeline, verification
+
+    def _set_state(self, incident_id: str, state: str) -> Sequence[str]:
+        answer: Sequence[str] = self.ledger.scripts.run("incident_state", [], incident_id, state)
+        if answer[0] == "changed" and state != "paused":
+            walk(self.ledger, incident_id)
+        return answer
+
+    def _begin_verification(self, incident_id: str) -> Sequence[str]:
+        answer: Sequence[str] = self.ledger.scripts.run("verify_start", [], incident_id)
+        return answer
 
     def _trouble(self, user_pool_id: str) -> str | None:
         """Why a gate before the pool is paused, or None."""

@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from device_status import Settings, load_settings
 from device_status_worker.local import EmbeddedValkey, LocalCognito
-from device_status_worker.local.guard import Guard
+from device_status_worker.local.worker import LocalWorker, WorkerError
 
 WORKERS: Final = 2
-START_TIMEOUT: Final = 60
-"""Seconds that the workers have until they take messages."""
-POLL: Final = 0.1
-STOP_TIMEOUT: Final = 15
-"""Seconds that a worker has to give back what it holds."""
 
 
 class DemoError(Exception):
@@ -40,8 +35,7 @@ class System:
         self._valkey = EmbeddedValkey(append_only=True)
         self._quota = quota
         self._folder = folder
-        self._workers: list[subprocess.Popen[bytes]] = []
-        self._logs: list[Path] = []
+        self._workers: list[LocalWorker] = []
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -49,9 +43,8 @@ class System:
             stack.enter_context(self._valkey)
             stack.enter_context(self.cognito)
             for number in range(1, WORKERS + 1):
-                log = self._folder / f"worker-{number}.log"
-                self._start_worker(log, stack)
-                self._logs.append(log)
+                worker = LocalWorker(self.environment, self._folder / f"worker-{number}.log")
+                self._workers.append(stack.enter_context(worker))
             self._exits = stack.pop_all()
         return self
 
@@ -92,41 +85,21 @@ class System:
         Raises:
             DemoError: they do not, in time.
         """
-        give_up_at = time.monotonic() + START_TIMEOUT
-        while not all(b" ready." in log.read_bytes() for log in self._logs):
-            self.check_workers()
-            if time.monotonic() > give_up_at:
-                raise DemoError(f"the workers were not ready after {START_TIMEOUT} s")
-            time.sleep(POLL)
+        for number, worker in enumerate(self._workers, 1):
+            with _demo_errors(number):
+                worker.wait_until_ready()
 
     def check_workers(self) -> None:
         """Raises DemoError where a worker has ended."""
         for number, worker in enumerate(self._workers, 1):
-            if worker.poll() is not None:
-                raise DemoError(f"worker {number} ended with exit code {worker.returncode}")
-
-    def _start_worker(self, log: Path, stack: ExitStack) -> None:
-        guard = Guard()
-        stack.callback(guard.disarm)
-        with log.open("wb") as out:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "device_status_worker", "worker", "-l", "INFO"],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                # Ctrl-C goes to all of a terminal's group; the workers are stopped in order instead.
-                start_new_session=True,
-            )
-        stack.callback(_stop, worker)
-        guard.arm(worker.pid)
-        self._workers.append(worker)
+            with _demo_errors(number):
+                worker.check()
 
 
-def _stop(worker: subprocess.Popen[bytes]) -> None:
-    worker.terminate()
+@contextmanager
+def _demo_errors(number: int) -> Iterator[None]:
     try:
-        worker.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+        yield
+    except WorkerError as error:
+        # The first line: the log is in a file.
+        raise DemoError(f"worker {number} {str(error).partition(':')[0]}") from error

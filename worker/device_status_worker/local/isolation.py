@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 _SETTINGS: Final = ("AWS_", "DEVICE_STATUS_")
@@ -14,7 +15,18 @@ def forget_settings() -> None:
     moto opens a session of boto3, which fails on a profile that it can't find; and a command of the demo
     that saw the caller's settings might reach the caller's systems.
     """
-    for name in [name for name in os.environ if name.startswith(_SETTINGS)]:
+    kept = without_settings(os.environ)
+    for name in os.environ.keys() - kept.keys():
         del os.environ[name]
-    os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-    os.environ |= {"NO_PROXY": "*", "no_proxy": "*"}
+    os.environ |= kept
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables as `forget_settings` leaves them."""
+    return {
+        **{name: value for name, value in environment.items() if not name.startswith(_SETTINGS)},
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "*",
+        "no_proxy": "*",
+    }
