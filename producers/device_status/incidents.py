@@ -9,22 +9,15 @@ from typing import Final
 
 from device_status.command import Lane, Status
 from device_status.errors import IncidentError
-from device_status.incident import (
-    Progress,
-    incident_key,
-    latest_buckets,
-    make_command,
-    read_progress,
-)
+from device_status.incident import Progress, make_command, read_progress
+from device_status.incident_ledger import IncidentLedger, KeptIncidents
 from device_status.incident_rules import check_id, check_pool, check_user, may_be_id, unknown
-from device_status.ledger import PREFIX, Ledger, from_ms, gate_key
+from device_status.ledger import Ledger, from_ms
 from device_status.producer import Life, enter_and_publish_or_tell
 from device_status.publisher import Publisher
-from device_status.scripts import ledger_errors
 from device_status.settings import Settings, load_settings
 
 _PAGE: Final = 1000
-_WALK: Final = 500
 _POLL: Final = 0.5
 
 OnAdded = Callable[[int, int], None]
@@ -47,6 +40,7 @@ class Incidents:
         self.settings = settings or load_settings()
         self.ledger = Ledger(self.settings.ledger, retention=self.settings.retention)
         self._publisher = Publisher(self.settings.broker_url)
+        self._kept: KeptIncidents = IncidentLedger(self.ledger)
 
     def open(
         self,
@@ -91,7 +85,7 @@ class Incidents:
         self._begin(incident_id, user_pool_id, status, urgent, reason, requested_by, all_users=all_users)
         self.add_users(incident_id, user_pool_id, users, on_added)
         self.add_devices(incident_id, devices, on_added)
-        self._seal(incident_id, refused())
+        self._kept.seal(incident_id, refused())
         return self.progress(incident_id)
 
     def count(self, *, user_pool_id: str, users: Iterable[str] = (), all_users: bool = False) -> str:
@@ -105,7 +99,7 @@ class Incidents:
         status = Status.NOT_REMEMBERED
         self._begin(plan_id, user_pool_id, status, True, None, None, all_users=all_users, counts_only=True)
         self.add_users(plan_id, user_pool_id, users)
-        self._seal(plan_id, 0)
+        self._kept.seal(plan_id, 0)
         return plan_id
 
     def progress(self, incident_id: str) -> Progress:
@@ -116,21 +110,19 @@ class Incidents:
         """
         if not may_be_id(incident_id):
             raise unknown(incident_id)
-        fields, timeline, verification = self._read(incident_id)
+        fields, timeline, verification = self._kept.read(incident_id)
         if not fields:
             raise unknown(incident_id)
-        return read_progress(fields, timeline, verification, self._trouble(fields["user_pool_id"]))
+        trouble = self._kept.trouble(self.settings.target(fields["user_pool_id"]))
+        return read_progress(fields, timeline, verification, trouble)
 
     def list(self) -> Iterator[Progress]:
         """The incidents of the retention, newest first."""
-        with ledger_errors():
-            ids = self.ledger.redis.zrange(f"{PREFIX}incidents", 0, -1, desc=True)
-        for incident_id in ids:
+        for incident_id in self._kept.ids():
             try:
                 yield self.progress(incident_id)
             except IncidentError:
-                with ledger_errors():
-                    self.ledger.redis.zrem(f"{PREFIX}incidents", incident_id)
+                self._kept.leave_out(incident_id)
 
     def wait(self, incident_id: str, *, timeout: float | None = None) -> Progress:
         """Wait until the incident is over, or `timeout` seconds have passed; look at `is_over`."""
@@ -163,13 +155,11 @@ class Incidents:
         Raises:
             IncidentError: there is no such incident, or it is not over yet.
         """
-        match self._begin_verification(incident_id):
-            case ["started", run]:
-                self._verify_users(incident_id, str(run))
+        match self._kept.start_verification(incident_id):
+            case ["unknown"]:
+                raise unknown(incident_id)
             case ["running"]:
                 raise IncidentError(f"{incident_id} is not over yet: wait for it, or cancel it, then verify")
-            case _:
-                raise unknown(incident_id)
 
     def wait_for_verification(self, incident_id: str, *, timeout: float | None = None) -> Progress:
         """Wait until the verification under way has ended, or `timeout` seconds have passed."""
@@ -199,7 +189,7 @@ class Incidents:
         """Devices that need not be listed; `open` does it."""
         pairs = iter(devices)
         while page := list(islice(pairs, _PAGE)):
-            known, _, _ = self._read(incident_id)
+            known, _, _ = self._kept.read(incident_id)
             if not known:
                 raise unknown(incident_id)
             status, opened_at = Status(known["status"]), from_ms(known["opened_at"])
@@ -231,7 +221,7 @@ class Incidents:
     ) -> None:
         if not counts_only:
             check_id(incident_id)
-        answer = self._enter(
+        answer = self._kept.enter(
             incident_id,
             user_pool_id,
             status,
@@ -251,96 +241,15 @@ class Incidents:
 
     def _add(self, incident_id: str, names: Sequence[str], *, given: bool) -> int:
         """How many of them are new to it."""
-        new = self._enter_users(incident_id, names, given=given)
+        new = self._kept.enter_users(incident_id, names, given=given)
         if new < 0:
             raise IncidentError(f"{incident_id} was cancelled meanwhile")
         return new
 
     def _change(self, incident_id: str, state: str) -> Progress:
-        match self._set_state(incident_id, state):
+        match self._kept.set_state(incident_id, state):
             case ["unknown"]:
                 raise unknown(incident_id)
             case ["ended", old]:
                 raise IncidentError(f"{incident_id} {'was cancelled' if old == 'cancelled' else 'is over'}")
         return self.progress(incident_id)
-
-    # From here on: what reads and changes the ledger, each answer as its script's head says. The fake of
-    # `device_status.testing` replaces these methods and no others.
-
-    def _enter(
-        self,
-        incident_id: str,
-        user_pool_id: str,
-        status: Status,
-        lane: Lane,
-        reason: str,
-        requested_by: str,
-        *,
-        all_users: bool,
-        counts_only: bool,
-    ) -> Sequence[str]:
-        answer: Sequence[str] = self.ledger.scripts.run(
-            "incident_open",
-            [incident_key(incident_id)],
-            incident_id,
-            user_pool_id,
-            status,
-            lane,
-            reason,
-            requested_by,
-            self.ledger.retention_ms,
-            int(all_users),
-            int(counts_only),
-        )
-        return answer
-
-    def _enter_users(self, incident_id: str, names: Sequence[str], *, given: bool) -> int:
-        return int(self.ledger.scripts.run("incident_users", [], incident_id, int(given), *names))
-
-    def _seal(self, incident_id: str, refused: int) -> None:
-        self.ledger.scripts.run("incident_seal", [], incident_id, refused)
-
-    def _read(self, incident_id: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-        """The incident's fields, empty if there is none; the timeline's latest entries; its verification."""
-        buckets = latest_buckets()
-        with ledger_errors(), self.ledger.redis.pipeline() as pipe:
-            pipe.hgetall(incident_key(incident_id))
-            pipe.hmget(incident_key(incident_id, "timeline"), buckets)
-            pipe.hgetall(incident_key(incident_id, "verification"))
-            fields, counts, verification = pipe.execute()
-        timeline = {bucket: count for bucket, count in zip(buckets, counts, strict=True) if count}
-        return fields, timeline, verification
-
-    def _set_state(self, incident_id: str, state: str) -> Sequence[str]:
-        answer: Sequence[str] = self.ledger.scripts.run("incident_state", [], incident_id, state)
-        if answer[0] == "changed" and state != "paused":
-            walk(self.ledger, incident_id)
-        return answer
-
-    def _begin_verification(self, incident_id: str) -> Sequence[str]:
-        answer: Sequence[str] = self.ledger.scripts.run("verify_start", [], incident_id)
-        return answer
-
-    def _trouble(self, user_pool_id: str) -> str | None:
-        """Why a gate before the pool is paused, or None."""
-        target = self.settings.target(user_pool_id)
-        with ledger_errors(), self.ledger.redis.pipeline() as pipe:
-            pipe.time()
-            for category in ("UserResourceUpdate", "UserResourceRead", "UserList"):
-                pipe.hmget(gate_key(target, category), "paused_until", "why")
-            (seconds, _), *gates = pipe.execute()
-        return next((why for until, why in gates if until and int(until) > int(seconds) * 1_000_000), None)
-
-    def _verify_users(self, incident_id: str, run: str) -> None:
-        scan = self.ledger.redis.hscan_iter(incident_key(incident_id, "outcomes"), count=_PAGE)
-        with ledger_errors():
-            names = (name for name, _ in scan)
-            while page := list(islice(names, _PAGE)):
-                self.ledger.scripts.run("verify_users", [], incident_id, run, 0, *page)
-        self.ledger.scripts.run("verify_users", [], incident_id, run, 1)
-
-
-def walk(ledger: Ledger, incident_id: str) -> None:
-    """Let go, or cancel, what waits of an incident that was resumed or cancelled."""
-    while ledger.scripts.run("incident_walk", [], incident_id, _WALK, ledger.retention_ms):
-        pass

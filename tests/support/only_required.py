@@ -68,6 +68,10 @@ def main(folder: str, extra: str, redis_url: str) -> None:
     assert DeadLetters(settings).count_by_error() == {}
     assert list(Incidents(settings).list()) == []
     assert app.registered_commands
+    # The fakes need no pytest, and nothing else that a service does not install.
+    from device_status.testing import FakeProducer
+
+    assert FakeProducer().sent == []
     if extra:
         from device_status_worker import process
         from device_status_worker.tasks import apply_many

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -27,7 +28,11 @@ from support.servers import HOST, free_port
 from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"device_status": ROOT / "producers", "device_status_worker": ROOT / "worker"}
+PACKAGES = {
+    "device_status": ROOT / "producers",
+    "pytest_device_status": ROOT / "producers",
+    "device_status_worker": ROOT / "worker",
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -90,6 +95,35 @@ class TestTheWheel:
             "uuid6",
         }
         assert metadata["License-Expression"] == "Apache-2.0"
+
+    def test_brings_fixtures_that_pytest_finds(self, wheel: Path, tmp_path: Path) -> None:
+        """Installed from the wheel, with all else that is installed here."""
+        site_packages = tmp_path / "site-packages"
+        zipfile.ZipFile(wheel).extractall(site_packages)
+        for entry in Path(sysconfig.get_path("purelib")).iterdir():
+            if "device_status" not in entry.name and entry.suffix != ".pth":
+                (site_packages / entry.name).symlink_to(entry)
+        (tmp_path / "test_it.py").write_text(
+            "import device_status, sys\n"
+            "def test_it(device_status_producer, device_status_incidents):\n"
+            "    assert device_status.__file__.startswith(sys.path[-1])\n"
+            "    assert device_status_producer.sent == device_status_incidents.opened == []\n"
+        )
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-S",
+                "-c",
+                f"import sys; sys.path.append({str(site_packages)!r});"
+                "import pytest; sys.exit(pytest.main(['test_it.py', '-q', '-W', 'error', '-p', 'no:cacheprovider']))",
+            ],
+            cwd=tmp_path,
+            env={},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "1 passed" in done.stdout, done.stdout + done.stderr
 
     def test_works_where_the_sources_are_not(self, wheel: Path, tmp_path: Path, redis_url: str) -> None:
         zipfile.ZipFile(wheel).extractall(tmp_path)

@@ -13,7 +13,7 @@ import time
 from threading import Event, Thread
 from typing import Final
 
-from device_status.incidents import walk
+from device_status.incident_ledger import walk
 from device_status_worker.aws_http import CALL_TIMEOUT
 from device_status_worker.handle import Worker
 from device_status_worker.listing_devices import Listing, list_devices

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from device_status.command import Lane, Status
+from device_status.command import Lane, Status, region_of
 from device_status.outcomes import State
 from device_status.testing.commands import CommandsInMemory, Entry, Played
 
@@ -99,6 +99,33 @@ class IncidentInMemory:
         if self.counts_only:
             return 0
         return self.devices + len(self.members) - self.outcomes.total()
+
+    @property
+    def region(self) -> str:
+        """The AWS Region of its pool, whose requests may be paused."""
+        return region_of(self.user_pool_id)
+
+    @property
+    def is_verifying(self) -> bool:
+        """Whether a verification is under way."""
+        return bool(self.verification) and "ended_at" not in self.verification
+
+    def take_input(self, *, all_users: bool) -> None:
+        """It is opened, or opened again: users may follow."""
+        self.is_sealed = False
+        if all_users and (not self.all_users or self.input_error):
+            self.all_users, self.input_error = "wanted", None
+            self.reopen()
+
+    def seal(self, refused: int) -> None:
+        """The input is complete; of a whole pool once its users are listed."""
+        self.refused = refused
+        if self.all_users != "wanted":
+            self.is_sealed = True
+            if self.open:
+                self.reopen()
+            self.end_if_done()
+        self.may_step = self.counts_only
 
     def add_users(self, names: Sequence[str], *, given: bool) -> int:
         """Add users; says how many are new."""

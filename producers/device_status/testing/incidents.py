@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
-from device_status.command import Lane, Status
+from device_status.command import Status
 from device_status.incident import Phase, Progress
 from device_status.incidents import Incidents, OnAdded
 from device_status.ledger import Ledger
@@ -17,10 +16,9 @@ from device_status.publisher import Publisher
 from device_status.settings import Settings, load_settings
 from device_status.testing.commands import CommandsInMemory
 from device_status.testing.failures import Failure, Failures
-from device_status.testing.incident_state import IncidentInMemory, Step, VerificationStep
+from device_status.testing.incident_memory import IncidentsInMemory
+from device_status.testing.incident_state import Step, VerificationStep
 from device_status.testing.producer import NOWHERE
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +59,8 @@ class FakeIncidents(Incidents):
         # It has the methods that are called for devices that are given; a test compares their signatures.
         self.ledger = cast("Ledger", self.memory)
         self._publisher = cast("Publisher", self.memory)
+        self._kept = self._in_memory = IncidentsInMemory(self.memory)
         self._opened: builtins.list[Opened] = []
-        self._incidents: dict[str, IncidentInMemory] = {}
-        self._steps: dict[str | None, deque[Step]] = {}
-        self._verifications: dict[str | None, deque[VerificationStep]] = {}
 
     @property
     def opened(self) -> builtins.list[Opened]:
@@ -107,7 +103,7 @@ class FakeIncidents(Incidents):
             ValueError: from the look that takes the step, if there are not so many users or devices.
         """
         outcomes = _outcomes(succeeded, superseded, expired, dead_lettered)
-        self._plan(
+        self._in_memory.plan(
             incident_id,
             Step(
                 devices=devices,
@@ -139,7 +135,7 @@ class FakeIncidents(Incidents):
         succeeds.
         """
         outcomes = _outcomes(succeeded, superseded, expired, dead_lettered)
-        self._plan(
+        self._in_memory.plan(
             incident_id,
             Step(
                 devices=devices,
@@ -169,10 +165,7 @@ class FakeIncidents(Incidents):
             ValueError: from that look, if there are not so many users or devices.
         """
         step = VerificationStep(as_ordered, not_as_ordered, new, new_not_as_ordered, gone, users_failed)
-        with self.memory.lock:
-            known = self._incidents.get(incident_id or "")
-            queue = known.verifications if known else self._verifications.setdefault(incident_id, deque())
-            queue.append(step)
+        self._in_memory.plan_verification(incident_id, step)
 
     def fail(self, error: Failure, *, times: int | None = 1, after: int = 0) -> None:
         """As `FakeProducer.fail`."""
@@ -184,10 +177,9 @@ class FakeIncidents(Incidents):
 
     def clear(self) -> None:
         """Forget everything: incidents, commands, plans and failures."""
-        with self.memory.lock:
-            for kept in (self._opened, self._incidents, self._steps, self._verifications):
-                kept.clear()
-            self.memory.clear()
+        self._in_memory.clear()
+        self.memory.clear()
+        self._opened.clear()
         self.recover()
 
     def open(
@@ -236,21 +228,8 @@ class FakeIncidents(Incidents):
 
     def progress(self, incident_id: str) -> Progress:
         """As `Incidents.progress`; takes the next step that was played."""
-        with self.memory.lock:
-            known = self._incidents.get(incident_id)
-            if known and known.may_step:
-                _step(known)
-            elif known:
-                known.may_step = True
-            return super().progress(incident_id)
-
-    def list(self) -> Iterator[Progress]:
-        """As `Incidents.list`; takes a step of each."""
-        self.memory.failures.check_ledger()
-        with self.memory.lock:
-            names = [name for name, known in self._incidents.items() if not known.counts_only]
-        for name in reversed(names):
-            yield self.progress(name)
+        self._in_memory.take_step(incident_id)
+        return super().progress(incident_id)
 
     def wait(self, incident_id: str, *, timeout: float | None = None) -> Progress:
         """As `Incidents.wait`, but no time passes: all steps that were played are taken.
@@ -259,7 +238,7 @@ class FakeIncidents(Incidents):
             AssertionError: there is no `timeout`, and the incident would never end.
         """
         progress = self.progress(incident_id)
-        while progress.phase is Phase.RUNNING and self._incidents[incident_id].steps:
+        while progress.phase is Phase.RUNNING and self._in_memory.has_step(incident_id):
             progress = self.progress(incident_id)
         if not progress.is_over and timeout is None:
             raise AssertionError(
@@ -281,130 +260,6 @@ class FakeIncidents(Incidents):
                 f"play_verification({incident_id!r}) first"
             )
         return progress
-
-    def _plan(self, incident_id: str | None, step: Step) -> None:
-        with self.memory.lock:
-            known = self._incidents.get(incident_id or "")
-            queue = known.steps if known else self._steps.setdefault(incident_id, deque())
-            queue.append(step)
-
-    def _enter(
-        self,
-        incident_id: str,
-        user_pool_id: str,
-        status: Status,
-        lane: Lane,
-        reason: str,
-        requested_by: str,
-        *,
-        all_users: bool,
-        counts_only: bool,
-    ) -> Sequence[str]:
-        self.memory.failures.check_ledger()
-        with self.memory.lock:
-            known = self._incidents.get(incident_id)
-            if known and known.user_pool_id != user_pool_id:
-                return ["differs", "user_pool_id", known.user_pool_id]
-            if known and known.status is not status:
-                return ["differs", "status", known.status]
-            if known and known.state == "cancelled":
-                return ["cancelled"]
-            if known:
-                known.reason = known.reason or reason
-                known.requested_by = known.requested_by or requested_by
-                known.lane = Lane.URGENT if lane is Lane.URGENT else known.lane
-            else:
-                opened = self._incidents[incident_id] = IncidentInMemory(
-                    incident_id,
-                    user_pool_id,
-                    status,
-                    lane,
-                    reason,
-                    requested_by,
-                    counts_only,
-                    self.memory,
-                    _planned(self._steps, incident_id),
-                    _planned(self._verifications, incident_id),
-                )
-            incident = known or opened
-            incident.is_sealed = False
-            if all_users and (not incident.all_users or incident.input_error):
-                incident.all_users, incident.input_error = "wanted", None
-                incident.reopen()
-            return ["continued" if known else "opened"]
-
-    def _enter_users(self, incident_id: str, names: Sequence[str], *, given: bool) -> int:
-        self.memory.failures.check_ledger()
-        with self.memory.lock:
-            known = self._incidents.get(incident_id)
-            if known is None or known.state == "cancelled":
-                return -1
-            return known.add_users(names, given=given)
-
-    def _seal(self, incident_id: str, refused: int) -> None:
-        self.memory.failures.check_ledger()
-        with self.memory.lock:
-            known = self._incidents[incident_id]
-            known.refused = refused
-            if known.all_users != "wanted":
-                known.is_sealed = True
-                if known.open:
-                    known.reopen()
-                known.end_if_done()
-            known.may_step = known.counts_only
-
-    def _read(self, incident_id: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-        self.memory.failures.check_ledger()
-        with self.memory.lock:
-            known = self._incidents.get(incident_id)
-            return (known.fields(), {}, dict(known.verification)) if known else ({}, {}, {})
-
-    def _trouble(self, user_pool_id: str) -> str | None:
-        with self.memory.lock:
-            known = self._incidents.values()
-            return next(
-                (each.trouble for each in known if each.user_pool_id == user_pool_id and each.trouble), None
-            )
-
-    def _set_state(self, incident_id: str, state: str) -> Sequence[str]:
-        self.memory.failures.check_ledger()
-        with self.memory.lock:
-            known = self._incidents.get(incident_id)
-            if known is None:
-                return ["unknown"]
-            if known.ended_at is not None or known.state == "cancelled":
-                return ["ended", known.state]
-            known.state, known.may_step = state, False
-            if state == "cancelled":
-                known.cancel()
-            return ["changed"]
-
-    def _begin_verification(self, incident_id: str) -> Sequence[str]:
-        self.memory.failures.check_ledger()
-        with self.memory.lock:
-            known = self._incidents.get(incident_id)
-            if known is None:
-                return ["unknown"]
-            if known.ended_at is None:
-                return ["running"]
-            known.begin_verification()
-            return ["started", ""]
-
-    def _verify_users(self, incident_id: str, run: str) -> None:
-        """`_begin_verification` has named them all."""
-
-
-def _planned(plans: dict[str | None, deque[T]], incident_id: str) -> deque[T]:
-    """What a test has planned for an incident before it is opened."""
-    return plans.pop(incident_id) if incident_id in plans else deque(plans.get(None, ()))
-
-
-def _step(incident: IncidentInMemory) -> None:
-    under_way = incident.verification and "ended_at" not in incident.verification
-    if under_way and incident.verifications:
-        incident.verify(incident.verifications.popleft())
-    elif incident.steps and incident.ended_at is None and incident.state == "running":
-        incident.take(incident.steps.popleft())
 
 
 def _outcomes(succeeded: int, superseded: int, expired: int, dead_lettered: int) -> dict[State, int]:

@@ -23,6 +23,7 @@ from mutants.catalogue import (
     pauses,
     publishing,
     sweeping,
+    testing,
     text_of_others,
     tls,
     verification,
@@ -51,4 +52,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *files.MUTANTS,
     *text_of_others.MUTANTS,
     *tls.MUTANTS,
+    *testing.MUTANTS,
 )

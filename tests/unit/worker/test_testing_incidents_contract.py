@@ -26,7 +26,9 @@ from device_status import (
     load_settings,
 )
 from device_status.incident import command_id
+from device_status.incident_ledger import IncidentLedger
 from device_status.testing import FakeIncidents, FakeProducer
+from device_status.testing.incident_memory import IncidentsInMemory
 from device_status_worker.local import LocalCognito
 from support import POOL, device
 from support.incidents import Crew, make_users
@@ -444,6 +446,12 @@ class TestSignatures:
         assert set(public_methods(Incidents)) == {
             *("open", "count", "progress", "list", "wait", "pause", "resume", "cancel"),
             *("verify", "wait_for_verification", "add_users", "add_devices"),
+        }
+
+    def test_what_stands_in_for_the_ledger_takes_the_same(self) -> None:
+        theirs = public_methods(IncidentLedger)
+        assert theirs == {
+            name: each for name, each in public_methods(IncidentsInMemory).items() if name in theirs
         }
 
     def test_they_are_incidents(self) -> None:
