@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from device_status import Incidents, Producer, State, load_settings
+from device_status import Incidents, Producer, SettingsError, State, load_settings
 from device_status.testing import worker
 from device_status_worker.local import Fault
 from device_status_worker.local.site import LocalSite
@@ -82,6 +82,19 @@ def test_settings_and_environment_lead_there_and_nowhere_else(site: LocalSite) -
 def test_a_command_without_an_outcome_is_waited_for_no_longer_than_asked(site: LocalSite) -> None:
     with pytest.raises(TimeoutError, match="never is unknown after 0 s"):
         site.outcome("never", timeout=0)
+
+
+@pytest.mark.parametrize("name", ["update_qouta", "broker_url"])
+def test_a_setting_that_can_not_be_given_is_a_mistake(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^{name} is not a setting that can be given here; .*update_quota"):
+        worker(**{name: "1"})
+
+
+def test_a_setting_with_a_wrong_value_starts_nothing() -> None:
+    before = dict(os.environ)
+    with pytest.raises(SettingsError, match="DEVICE_STATUS_UPDATE_QUOTA"), worker(update_quota=-1):
+        pass
+    assert dict(os.environ) == before
 
 
 def test_nothing_is_left_behind_even_if_the_test_run_is_killed(tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ class TestTheWheel:
                 sys.executable,
                 "-S",
                 "-c",
-                f"import sys; sys.path.append({str(site_packages)!r});"
-                "import pytest; sys.exit(pytest.main(['test_it.py', '-q', '-W', 'error', '-p', 'no:cacheprovider']))",
+                f"import sys; sys.path.append({str(site_packages)!r}); import pytest;"
+                "sys.exit(pytest.main(['test_it.py', '-q', '-W', 'error', '-p', 'no:cacheprovider']))",
             ],
             cwd=tmp_path,
             env={},

@@ -25,8 +25,7 @@ from device_status.testing.producer import NOWHERE, FakeProducer
 
 _TO_SERVERS: Final = (
     (Scripts, "run"),
-    (_Following, "connect"),
-    (_Following, "send_packed_command"),
+    (_Following, "connect"),  # redis-py calls it for each command, also if the connection is open
     (Publisher, "_channel"),
 )
 """Every way from this package to a server."""

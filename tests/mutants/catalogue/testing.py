@@ -82,7 +82,7 @@ MUTANTS: Final = (
     Mutant(
         "a connection that is open is used while the fakes are in use",
         _PATCHING,
-        '    (_Following, "send_packed_command"),\n',
+        '(_Following, "connect"),',
         "",
         f"{_PATCHED}::test_not_even_over_a_connection_that_is_open",
     ),

@@ -19,6 +19,7 @@ from .valkey import EmbeddedValkey
 from .worker import LocalWorker
 
 _POLL: Final = 0.02
+_DECIDED_HERE: Final = ("broker_url", "ledger_url")
 
 
 class LocalSite:
@@ -41,6 +42,11 @@ class LocalSite:
     incidents: Incidents
 
     def __init__(self, **settings: str | float) -> None:
+        """Raises TypeError for a setting that does not exist, or that this class decides."""
+        for name in settings:
+            if name not in Settings.model_fields or name in _DECIDED_HERE:
+                known = ", ".join(each for each in Settings.model_fields if each not in _DECIDED_HERE)
+                raise TypeError(f"{name} is not a setting that can be given here; these are: {known}")
         self._overrides = {f"DEVICE_STATUS_{name.upper()}": str(value) for name, value in settings.items()}
         self._exits = ExitStack()
 
