@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import boto3
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from device_status import (
     IncidentError,
@@ -32,7 +34,7 @@ from device_status.testing.incident_memory import IncidentsInMemory
 from device_status_worker.local import LocalCognito
 from support import POOL, device
 from support.incidents import Crew, make_users
-from support.servers import HOST, free_port
+from support.servers import HOST, Valkey, free_port
 from support.waiting import eventually
 
 DEVICES = {"ada": 2, "grace": 0}
@@ -421,6 +423,56 @@ class TestServersThatAreAway:
             "devices": 1,
             "open": 1,
         }
+
+
+NAMES = ("ada", "grace", "eve")
+opens = st.fixed_dictionaries(
+    {
+        "users": st.lists(st.sampled_from(NAMES), max_size=3),
+        "devices": st.lists(
+            st.tuples(st.sampled_from(("ada", "bob")), st.sampled_from((device(1), device(2)))), max_size=2
+        ),
+        "all_users": st.booleans(),
+        "urgent": st.booleans(),
+        "reason": st.sampled_from((None, "stolen")),
+        "status": st.sampled_from(("not_remembered", "not_remembered", "not_remembered", "remembered")),
+    }
+)
+actions = st.one_of(opens, st.sampled_from(("pause", "resume", "cancel", "verify", "progress")))
+
+
+def outcome_of(incidents: Incidents, action: dict[str, Any] | str) -> object:
+    """What a call returns or raises, without what differs from run to run."""
+    try:
+        if isinstance(action, dict):
+            progress = incidents.open("INC-1", user_pool_id=POOL, **action)
+        else:
+            getattr(incidents, action)("INC-1")
+            progress = incidents.progress("INC-1")
+    except IncidentError as error:
+        return str(error)
+    # Times differ; the fake's rate is always 0.
+    fields = progress.to_dict() | {"opened_at": "", "ended_at": progress.ended_at is not None, "rate": 0}
+    if progress.verification:
+        verification = progress.verification
+        is_over = verification.ended_at is not None
+        fields["verification"] = (
+            counts(verification),
+            is_over,
+            verification.knew_all,
+            verification.is_as_ordered,
+        )
+    return fields
+
+
+class TestAnyOrder:
+    @given(calls=st.lists(actions, min_size=1, max_size=8))
+    def test_fake_and_real_agree(self, valkey: Valkey, calls: list[dict[str, Any] | str]) -> None:
+        """Whatever is opened and steered in whatever order, while no worker runs."""
+        valkey.flush()
+        real, fake = Incidents(load_settings(broker_url=valkey.url)), FakeIncidents()
+        for call in calls:
+            assert outcome_of(real, call) == outcome_of(fake, call), call
 
 
 def public_methods(cls: type) -> dict[str, inspect.Signature]:
