@@ -75,7 +75,7 @@ class Producer:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()
-        self._ledger = Ledger(self.settings.ledger, retention=self.settings.retention)
+        self._ledger = Ledger.of(self.settings)
         self._publisher = Publisher(self.settings.broker_url)
 
     def enqueue(
