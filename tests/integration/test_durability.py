@@ -38,6 +38,7 @@ from device_status_worker.local import EmbeddedValkey, Fault, LocalCognito
 from support.commands import POOL, device, wire_object
 from support.replication import Replicated, enqueue_each, enqueue_through, lost
 from support.sync_thread import busy_disk
+from support.terminal import run
 from support.waiting import eventually
 from support.workers import WorkerProcess
 
@@ -424,31 +425,64 @@ def assert_succeeds(scene: Scene, command_id: str) -> None:
 
 
 CAN_NOT_SYNC = {
-    "the append-only file is off": ({}, False, "set appendonly yes"),
-    "appendfsync is everysec": ({"appendfsync": "everysec"}, True, "set appendfsync always"),
-    "appendfsync is no": ({"appendfsync": "no"}, True, "set appendfsync always"),
+    "the append-only file is off": ("", "set appendonly yes"),
+    "appendfsync is everysec": ("appendfsync everysec", "set appendfsync always"),
+    "appendfsync is no": ("appendfsync no", "set appendfsync always"),
+    # As in Redis 7.0 and older.
+    "unknown command 'WAITAOF'": (
+        'appendfsync always\nrename-command WAITAOF ""',
+        "needs Redis 7.2 or later",
+    ),
 }
-"""What a server must not be set to for `fsync`: its options, whether it has the file, what to do about it."""
+"""What a server must not be for `fsync`: its configuration (none: without the file), and what to do."""
 
 
 @pytest.mark.parametrize("problem", CAN_NOT_SYNC)
 class TestAServerThatCanNotSync:
-    def test_a_worker_ends_at_its_start_and_says_what_to_change(self, problem: str, tmp_path: Path) -> None:
-        config, append_only, what_to_do = CAN_NOT_SYNC[problem]
-        with EmbeddedValkey(data_dir=tmp_path / "data", append_only=append_only, config=config) as server:
-            code, log = start_worker(server.url, "fsync", tmp_path / "worker.log")
+    @pytest.fixture
+    def server(self, problem: str, tmp_path: Path) -> Iterator[EmbeddedValkey]:
+        configuration, _ = CAN_NOT_SYNC[problem]
+        (tmp_path / "more.conf").write_text(configuration)
+        config = {"include": str(tmp_path / "more.conf")}
+        with EmbeddedValkey(
+            data_dir=tmp_path / "data", append_only=bool(configuration), config=config
+        ) as server:
+            yield server
+
+    def test_a_worker_ends_at_its_start_and_says_what_to_change(
+        self, problem: str, server: EmbeddedValkey, tmp_path: Path
+    ) -> None:
+        code, log = start_worker(server.url, "fsync", tmp_path / "worker.log")
         assert code == 3
-        (line,) = [line for line in log.splitlines() if "ERROR" in line]
+        (line,) = [line for line in log.splitlines() if "the worker ends" in line]
         assert problem in line
-        assert what_to_do in line
+        assert CAN_NOT_SYNC[problem][1] in line
         assert "DEVICE_STATUS_DURABILITY" in line
 
-    def test_doctor_says_it(self, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        config, append_only, what_to_do = CAN_NOT_SYNC[problem]
-        with EmbeddedValkey(data_dir=tmp_path / "data", append_only=append_only, config=config) as server:
-            (finding,) = findings_of(server.url, "fsync", monkeypatch, level="error")
+    def test_doctor_says_what_to_change(
+        self, problem: str, server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (finding,) = findings_of(server.url, "fsync", monkeypatch, level="error")
         assert problem in finding
-        assert what_to_do in finding
+        assert CAN_NOT_SYNC[problem][1] in finding
+        assert "DEVICE_STATUS_DURABILITY" in finding
+
+
+def test_the_command_worker_ends_with_the_same_exit_code() -> None:
+    with EmbeddedValkey() as server:
+        environment = {"DEVICE_STATUS_BROKER_URL": server.url, "DEVICE_STATUS_DURABILITY": "fsync"}
+        done = run(os.environ | environment, "worker")
+    assert done.returncode == 3
+    assert "set appendonly yes" in done.stderr
+
+
+def test_a_producer_says_what_the_server_lacks() -> None:
+    with (
+        EmbeddedValkey() as server,
+        pytest.raises(LedgerUnavailableError, match="fsync needs appendonly yes") as caught,
+    ):
+        Producer(settings_of(server.url, "fsync")).enqueue(commands(1, "lacking")[0])
+    assert "\n" not in str(caught.value)
 
 
 def start_worker(url: str, durability: str, log: Path) -> tuple[int, str]:

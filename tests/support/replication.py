@@ -81,6 +81,12 @@ class Replicated:
             eventually(lambda: client.execute_command("WAIT", 1, 100) == 1, "the replica is linked")
 
 
+def wait_until_primary(server: EmbeddedValkey) -> None:
+    """Return when it has taken over."""
+    with closing(redis.Redis(port=server.port)) as client:
+        eventually(lambda: client.info("replication")["role"] == "master", "it has taken over", 60)
+
+
 @dataclass
 class Answers:
     """What a producer heard."""
