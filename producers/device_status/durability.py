@@ -78,15 +78,18 @@ class Durability:
                 return "WAIT", self.replicas, _MAX_WAIT_MS
 
     def is_confirmed_by(self, answer: Any) -> bool:
-        """Whether this answer to `command` says that the write is there.
+        """Whether this answer to `command` says that the write is there; whatever is unexpected does not.
 
         Parameters:
             answer: to WAITAOF the counts of primaries (0 or 1) and replicas that synced it, to WAIT the count
                 of replicas that have it. It comes when enough have it, or with fewer after `MAX_WAIT`.
         """
-        if self.level is Level.FSYNC:
-            return bool(answer[0] >= 1)
-        return bool(answer >= self.replicas)
+        match self.level, answer:
+            case Level.FSYNC, [int(primaries), int()]:
+                return primaries >= 1
+            case Level.REPLICA, int(replicas):
+                return replicas >= self.replicas
+        return False
 
     @property
     def unconfirmed(self) -> str:

@@ -489,7 +489,8 @@ def start_worker(url: str, durability: str, log: Path) -> tuple[int, str]:
     environment = os.environ | {"DEVICE_STATUS_BROKER_URL": url, "DEVICE_STATUS_DURABILITY": durability}
     worker = WorkerProcess(environment, log).start()
     try:
-        return worker.wait(60), worker.output
+        eventually(lambda: "the worker ends" in worker.output, "it says why it ends")
+        return worker.wait(20), worker.output
     finally:
         worker.kill()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 
 import pytest
+import redis
 
 from device_status import SettingsError, load_settings
 from device_status.durability import WAITED_FOR, Durability
 from device_status.scripts import ANSWER_TIMEOUT
+from device_status.server_states import is_about_data, state_of, what_to_do
 
 DONE_AGAIN_IF_LOST = {
     "received": "the claim that follows it on the same connection's server is waited for",
@@ -78,6 +80,11 @@ def test_anything_else_is_refused_in_one_line(text: str, monkeypatch: pytest.Mon
         ("replica", 3, True),
         ("replica:2", 1, False),
         ("replica:2", 2, True),
+        ("fsync", 1, False),
+        ("fsync", [], False),
+        ("fsync", "OK", False),
+        ("replica", [1], False),
+        ("replica", None, False),
     ],
 )
 def test_fewer_than_were_asked_for_confirm_nothing(text: str, answer: object, is_confirmed: bool) -> None:
@@ -87,3 +94,30 @@ def test_fewer_than_were_asked_for_confirm_nothing(text: str, answer: object, is
 @pytest.mark.parametrize("text", ["fsync", "replica"])
 def test_the_server_gives_up_before_the_client_does(text: str) -> None:
     assert Durability.parse(text).command[-1] < 1000 * ANSWER_TIMEOUT - 500
+
+
+@pytest.mark.parametrize(
+    ("text", "what_helps"),
+    [
+        ("unknown command `WAITAOF`, with args beginning with: `1`, ", "needs Redis 7.2 or later"),
+        ("unknown command 'WAITAOF', with args beginning with: '1' ", "needs Redis 7.2 or later"),
+        ("unknown command 'WAIT', with args beginning with: '1' ", "no command renamed or forbidden"),
+        ("WAITAOF cannot be used when numlocal is set but appendonly is disabled.", "needs appendonly yes"),
+        ("WAIT cannot be used with replica instances. Please also note …", "let the URL lead to the primary"),
+        (
+            "WAITAOF cannot be used with replica instances. Please also note …",
+            "let the URL lead to the primary",
+        ),
+    ],
+)
+def test_what_a_server_answers_to_the_wait_says_what_to_do(text: str, what_helps: str) -> None:
+    """The texts of Redis 6.2 (with grave accents) to 8, and of Valkey."""
+    error = redis.ResponseError(text)
+    assert what_helps in str(what_to_do(error))
+    assert not is_about_data(error)
+
+
+def test_a_primary_that_became_a_replica_is_left() -> None:
+    state = state_of(redis.ResponseError("WAIT cannot be used with replica instances."))
+    assert state
+    assert state.elsewhere

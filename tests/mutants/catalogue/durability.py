@@ -47,8 +47,8 @@ MUTANTS: Final = (
     Mutant(
         "fewer replicas than were asked for are enough",
         _WHAT,
-        "answer >= self.replicas",
-        "answer >= 1",
+        "replicas >= self.replicas",
+        "replicas >= 1",
         "tests/unit/test_durability.py::test_fewer_than_were_asked_for_confirm_nothing[replica:2-1-False]",
     ),
     Mutant(
@@ -56,7 +56,8 @@ MUTANTS: Final = (
         _SCRIPTS,
         "self._client.pipeline(transaction=False)",
         "self._client.pipeline(transaction=True)",
-        f"{_DONE}::test_it_is_said_when_the_replica_has_caught_up[enqueue what is new]",
+        f"{_DONE}::test_it_is_not_said_before_a_replica_has_it_and_neither_at_the_repeat"
+        "[enqueue what is new]",
     ),
     Mutant(
         "in memory it costs a call more",
