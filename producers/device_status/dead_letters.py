@@ -67,7 +67,7 @@ class DeadLetters:
 
     def __init__(self, settings: Settings | None = None) -> None:
         settings = settings or load_settings()
-        self._ledger = Ledger(settings.ledger, retention=settings.retention)
+        self._ledger = Ledger.of(settings)
         self._publisher = Publisher(settings.broker_url)
 
     def list(

@@ -12,11 +12,12 @@ import secrets
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
 from device_status.command import EPOCH, DeviceStatusCommand, Lane, microseconds
+from device_status.durability import IN_MEMORY, Durability
 from device_status.errors import DeviceStatusError
 from device_status.outcomes import (
     Busy,
@@ -35,6 +36,7 @@ from device_status.outcomes import (
     Waiting,
 )
 from device_status.scripts import Patience, Scripts, connect, ledger_errors, no_patience, source
+from device_status.settings import Settings
 from device_status.targets import Target
 
 PREFIX: Final = "device-status:"
@@ -54,6 +56,7 @@ class Ledger:
 
     Parameters:
         patience: what a change of state does while the server is away; default: raise at once.
+        durability: what is waited for before a change of state counts.
     """
 
     def __init__(
@@ -63,13 +66,26 @@ class Ledger:
         retention: timedelta = timedelta(days=7),
         lease: float = LEASE,
         patience: Patience = no_patience,
+        durability: Durability = IN_MEMORY,
     ) -> None:
         self.redis = connect(url)
         self.retention = retention
         self.retention_ms = int(retention.total_seconds() * 1000)
         self._lease = lease
         prelude = source("device_status", "prelude_incident") + source("device_status", "prelude")
-        self.scripts = Scripts(self.redis, "device_status", prelude=prelude, patience=patience)
+        self.scripts = Scripts(
+            self.redis, "device_status", prelude=prelude, patience=patience, durability=durability
+        )
+
+    @classmethod
+    def of(cls, settings: Settings, *, patience: Patience = no_patience) -> Self:
+        """The ledger as the settings have it; whoever tells others that something is done uses this."""
+        return cls(
+            settings.ledger,
+            retention=settings.retention,
+            patience=patience,
+            durability=settings.required_durability,
+        )
 
     def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[Entered]:
         """Write an entry for each command that has none."""

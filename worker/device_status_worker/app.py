@@ -148,7 +148,7 @@ def _ready(sender: Any, **_: Any) -> None:
     process.sweeper().start()
     process.lister().start()
     process.notifier().start()
-    ledger_check.start(process.impatient_ledger().redis, process.stop)
+    ledger_check.start(process.impatient_ledger().redis, _settings.required_durability, process.stop)
     # Celery's news of a later version, six lines at each loss of a connection. What runs then goes on here,
     # and the ledger makes its repeat harmless.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)

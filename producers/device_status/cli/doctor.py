@@ -15,7 +15,8 @@ import typer
 from amqp.exceptions import AMQPError
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
-from device_status.health import connection_warnings, is_too_old, server_warnings
+from device_status.durability import IN_MEMORY
+from device_status.health import connection_warnings, is_too_old, server_warnings, unmet_durability
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.rabbitmq_check import problems
@@ -96,7 +97,19 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         )
     for warning in server_warnings(client, name="ledger"):
         yield Finding("ledger", Level.WARNING, warning)
+    yield from _durability(client, settings)
     yield _workers(settings)
+
+
+def _durability(client: Any, settings: Settings) -> Iterator[Finding]:
+    if settings.required_durability == IN_MEMORY:
+        return
+    if unmet := unmet_durability(client, settings.required_durability):
+        yield Finding("ledger", Level.ERROR, unmet.text.removeprefix("ledger: "))
+    else:
+        yield Finding(
+            "ledger", Level.OK, f"DEVICE_STATUS_DURABILITY={settings.durability}: it confirms writes"
+        )
 
 
 def _workers(settings: Settings) -> Finding:
