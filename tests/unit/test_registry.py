@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from device_status import DeviceStatusError, Lane, load_settings
+from device_status.cli import app
 from device_status.ledger import Ledger
 from device_status.registry import (
     WorkerEntry,
@@ -199,6 +203,44 @@ class TestDifferences:
             return [each.what for each in differences([entry("a"), entry(host, update_quota=quota)])]
 
         assert what("b", 200) == what("c", 200) != what("b", 100)
+
+
+class TestDoctor:
+    @pytest.fixture
+    def findings(
+        self, redis_url: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[], list[tuple[str, str]]]:
+        """What doctor finds of the workers: level and finding."""
+        monkeypatch.setenv("DEVICE_STATUS_BROKER_URL", redis_url)
+        # Without credentials it asks AWS nothing.
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        ledger.redis.set("device-status:sweeper", "some worker's lease")
+
+        def ask() -> list[tuple[str, str]]:
+            found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+            return [(each["level"], each["finding"]) for each in found if each["check"] == "workers"]
+
+        return ask
+
+    def test_names_who_runs(self, ledger: Ledger, findings: Callable[[], list[tuple[str, str]]]) -> None:
+        for number in range(5):
+            register(ledger, str(number), entry(f"celery@{number}"))
+        ((level, finding),) = findings()
+        assert level == "ok"
+        assert finding.startswith("running: celery@0, celery@1, celery@2 and 2 more; 0 commands")
+
+    def test_warns_of_what_differs(
+        self, ledger: Ledger, findings: Callable[[], list[tuple[str, str]]]
+    ) -> None:
+        register(ledger, "1", entry("celery@one"))
+        register(ledger, "2", entry("celery@two", update_quota=200, retention=7200))
+        settings, quotas, (level, _) = findings()
+        assert settings[0] == quotas[0] == "warning"
+        assert "DEVICE_STATUS_RETENTION is P7D on celery@one; PT2H on celery@two; give all" in settings[1]
+        assert "quotas for update of default: 25 on celery@one; 200 on celery@two; the lowest" in quotas[1]
+        assert level == "ok"
 
 
 def test_a_ledger_that_holds_something_else_is_an_error_and_not_a_crash(ledger: Ledger) -> None:
