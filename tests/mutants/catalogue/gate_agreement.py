@@ -116,11 +116,11 @@ MUTANTS: Final = (
         f"{_FORWARD}::test_work_below_the_quota_never_waits",
     ),
     Mutant(
-        "probes wait as at a step",
+        "a pause that is shorter than an interval counts as one",
         _RESERVE,
         "math.max(0.3 * SECOND, 8 * interval)",
         "0.3 * SECOND",
-        f"{_FORWARD}::test_probes_come_in_their_interval",
+        f"{_FORWARD}::test_of_a_low_quota_no_less_than_an_interval_counts_as_one",
     ),
     Mutant(
         "who waits for a slot is not believed",

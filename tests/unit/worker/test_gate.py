@@ -260,11 +260,12 @@ class TestDifferentQuotas:
         self, ledger: Ledger, clock: PassingTime
     ) -> None:
         gates = {quota: Gates(ledger.redis, clock).update(target(quota=quota)) for quota in (5, 25, 200)}
-        for quota in (5, 25, 200):
+        gates[5]._reserve(Lane.BULK, has_turn=False)
+        let_time_pass(ledger.redis, 20)
+        for quota in (25, 200):
             gates[quota]._reserve(Lane.BULK, has_turn=False)
-        let_time_pass(ledger.redis, 40)
-        gates[25]._reserve(Lane.BULK, has_turn=False)
-        let_time_pass(ledger.redis, 40)
+        assert float(ledger.redis.hget(KEY, "ceiling")) == pytest.approx(5 * 0.98)
+        let_time_pass(ledger.redis, 41)
         gates[200]._reserve(Lane.BULK, has_turn=False)
         assert float(ledger.redis.hget(KEY, "ceiling")) == pytest.approx(25 * 0.98)
 
@@ -400,20 +401,20 @@ class TestClockStepsBack:
         assert 0.4 < waited < 1.02
 
     def test_a_slot_of_the_same_microsecond_is_another_one(self, ledger: Ledger) -> None:
-        simulation = Simulation(ledger.redis, lambda: 0.0)
-        gate, slots = Gate(simulation.scripts, KEY, QUOTA, simulation.wait), []
+        simulation, answers = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, QUOTA, simulation.wait)
 
         def work() -> None:
-            for _ in range(3):
-                slot = gate.wait_for_slot(Lane.URGENT)
-                assert isinstance(slot, Slot)
-                slots.append(slot)
-                simulation.wait(0.5)
-                simulation.step(-0.5)
+            for step in (0, -0.5, 0):
+                simulation.step(step)
+                answers.append(gate._reserve(Lane.BULK, has_turn=True))
+                simulation.wait(-step)
 
         simulation.run([work], seconds=5)
-        assert len({slot.name for slot in slots}) == 3
-        assert ledger.redis.zcard(f"{KEY}:slots") == 3
+        kinds, names = [each[0] for each in answers], [each[-1] for each in answers]
+        assert kinds == ["slot", "turn", "slot"]
+        assert names[0] != names[2]
+        assert ledger.redis.zcard(f"{KEY}:slots") == 2
 
     @pytest.mark.parametrize("lane", Lane)
     @pytest.mark.parametrize("step", [600, 120, 5, 1])
@@ -532,6 +533,22 @@ class TestClockStepsForward:
         simulation.run([work], seconds=1000)
         assert len(waits) == 200
         assert max(waits) == 0
+
+    @pytest.mark.parametrize("quota", [0.5, 1, 2])
+    def test_of_a_low_quota_no_less_than_an_interval_counts_as_one(
+        self, quota: float, ledger: Ledger
+    ) -> None:
+        simulation, sent = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, quota, simulation.wait)
+
+        def work() -> None:
+            while not simulation.wait(0.31):
+                if gate._reserve(Lane.BULK, has_turn=True)[0] == "slot":
+                    sent.append(simulation.now * min(1, quota))
+
+        simulation.run([work], seconds=20)
+        assert most_in_a_second(sent) <= max(1, quota)
+        assert len(sent) >= 0.7 * 20 * quota
 
     def test_a_service_that_fails_still_gets_probes_alone(
         self, ledger: Ledger, settings: Settings, gate: Gate
