@@ -27,9 +27,16 @@ for _, key in ipairs(redis.call('KEYS', 'device-status:*')) do
       end
     end
     if string.find(key, 'device-status:gate:', 1, true) then
-      for _, field in ipairs({'next', 'rate_at', 'paused_until'}) do  -- In microseconds.
+      -- In microseconds.
+      for _, field in ipairs({'next', 'reserved_at', 'rate_at', 'paused_until', 'seen'}) do
         local time = redis.call('HGET', key, field)
         if time then redis.call('HSET', key, field, string.format('%.0f', time - 1000 * by)) end
+      end
+      local quotas = redis.call('HGET', key, 'quotas')
+      if quotas then
+        redis.call('HSET', key, 'quotas', (string.gsub(quotas, '@(%d+)', function(time)
+          return string.format('@%.0f', time - 1000 * by)
+        end)))
       end
     end
   elseif kind == 'zset' then
@@ -45,7 +52,10 @@ end
 
 
 def let_time_pass(client: Any, seconds: float) -> None:
-    """Move everything the ledger holds `seconds` into the past, expiries included."""
+    """Move everything the ledger holds `seconds` into the past, expiries included.
+
+    If they are negative, everything moves into the future: to the scripts, a clock that steps back.
+    """
     client.eval(_SHIFT, 0, int(seconds * 1000))
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +81,7 @@ class Site:
         return (
             dict(os.environ)
             | self.cognito.environment()
-            | {f"DEVICE_STATUS_{name.upper()}": value for name, value in self._overrides.items()}
+            | _variables(self._overrides)
             | {"DEVICE_STATUS_BROKER_URL": self.broker_url, "DEVICE_STATUS_LEDGER_URL": self.valkey.url}
         )
 
@@ -100,10 +100,17 @@ class Site:
         """What the workers buried."""
         return DeadLetters(self.settings)
 
-    def start_worker(self, *, level: str = "INFO", lanes: Iterable[Lane] = ()) -> WorkerProcess:
-        """Start one more; it is not ready yet."""
+    def start_worker(
+        self, *, level: str = "INFO", lanes: Iterable[Lane] = (), **settings: str
+    ) -> WorkerProcess:
+        """Start one more; it is not ready yet.
+
+        Parameters:
+            settings: of this one alone, as those of the site.
+        """
         log = self._folder / f"worker{len(self.workers)}.log"
-        worker = WorkerProcess(self.environment, log, level=level, lanes=lanes)
+        environment = self.environment | _variables(settings)
+        worker = WorkerProcess(environment, log, level=level, lanes=lanes)
         self.workers.append(worker)
         self._exits.callback(worker.kill)
         return worker.start()
@@ -190,3 +197,7 @@ class Site:
         # Without NULs, so that it is found in UTF-16 as well.
         letters = self.dead_letters.list()
         return next((each for each in letters if marker in (each.raw or "").replace("\0", "")), None)
+
+
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"DEVICE_STATUS_{name.upper()}": value for name, value in settings.items()}

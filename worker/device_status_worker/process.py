@@ -18,6 +18,7 @@ from device_status_worker.notifier import Notifier
 from device_status_worker.patience import patience_until
 from device_status_worker.receive import Receiver
 from device_status_worker.redaction import Pseudonyms
+from device_status_worker.registration import Registration
 from device_status_worker.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,12 @@ def notifier() -> Notifier:
 def sweeper() -> Sweeper:
     """The process's sweeper; of all processes one works at a time."""
     return Sweeper(housekeeping_ledger(), publisher(), stop)
+
+
+@cache
+def registration() -> Registration:
+    """What keeps the process's entry among the workers."""
+    return Registration(impatient_ledger(), stop)
 
 
 def bury_envelope(raw: bytes, queue: str) -> bool:
