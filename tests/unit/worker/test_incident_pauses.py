@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from device_status import DeadLetters, DeviceStatusCommand, Incidents, Lane, Settings, State, load_settings
-from device_status.ledger import Ledger, device_key
+from device_status.ledger import Ledger, device_key, own_ms
 from device_status.outcomes import Done
 from device_status_worker.handle import handle
 from device_status_worker.local import Fault, LocalCognito
@@ -188,7 +188,7 @@ class TestFences:
         crew.finish()
         ledger = crew.worker.ledger
         let_time_pass(ledger.redis, RETENTION + 60)
-        ledger.scripts.run("forget", [])
+        ledger.scripts.run("forget", [], own_ms())
         released = []
         while ledger.scripts.run("release_fences", [], 2, ledger.retention_ms):
             released.append(sum(life_of(ledger, each) > 0 for each in done))
