@@ -85,8 +85,8 @@ class LedgerClock:
         arguments = (int(1000 * seconds) for seconds in (by, since, apart))
         if self._ledger.scripts.run("clock_step", [CLOCK], *arguments):
             logger.warning(
-                "the ledger's clock stepped %s by %.0f s: no command ends by that, but times that it gave are "
-                "wrong; look at the time sync of its host, and whether another host took over",
+                "the ledger's clock stepped %s by %.0f s: no command ends by that, but times that it gave "
+                "are wrong; look at the time sync of its host, and whether another took over",
                 "forward" if by > 0 else "back",
                 abs(by),
             )
