@@ -40,13 +40,20 @@ for _, key in ipairs(redis.call('KEYS', 'device-status:*')) do
     end
   end
   local life = redis.call('PTTL', key)
-  if life > by then redis.call('PEXPIRE', key, life - by) elseif life >= 0 then redis.call('DEL', key) end
+  if life > math.max(-1, by) then  -- -1: it has none.
+    redis.call('PEXPIRE', key, life - by)
+  elseif life >= 0 then
+    redis.call('DEL', key)
+  end
 end
 """
 
 
 def let_time_pass(client: Any, seconds: float) -> None:
-    """Move everything the ledger holds `seconds` into the past, expiries included."""
+    """Move everything the ledger holds `seconds` into the past, expiries included.
+
+    Below 0 it moves into the future: to the scripts, all clocks step back.
+    """
     client.eval(_SHIFT, 0, int(seconds * 1000))
 
 

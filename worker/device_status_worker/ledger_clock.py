@@ -78,12 +78,8 @@ class LedgerClock:
         self._last = look
 
     def _report(self, by: float, last: Look, look: Look) -> None:
-        since = look.answered - last.asked
-        # Two workers see one step by their own measure.
-        round_trips = (look.answered - look.asked) + (last.answered - last.asked)
-        apart = 2 * (TOLERANCE + DRIFT * since + round_trips)
-        arguments = (int(1000 * seconds) for seconds in (by, since, apart))
-        if self._ledger.scripts.run("clock_step", [CLOCK], *arguments):
+        within = look.answered - last.asked + TOLERANCE
+        if self._ledger.scripts.run("clock_step", [CLOCK], int(1000 * by), int(1000 * within)):
             logger.warning(
                 "the ledger's clock stepped %s by %.0f s: no command ends by that, but times that it gave "
                 "are wrong; look at the time sync of its host, and whether another took over",

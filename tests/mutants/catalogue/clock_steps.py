@@ -257,10 +257,10 @@ MUTANTS: Final = (
         _ONCE,
     ),
     Mutant(
-        "of steps one after the other, one is logged",
+        "of several steps one is logged",
         f"{_LUA}/clock_step.lua",
-        " and math.abs(known[2] - by) <= apart then",
-        " then",
+        "if ago >= 0 and ago <= tonumber(ARGV[2]) then",
+        "if redis.call('EXISTS', KEYS[1]) == 1 then",
         _ONCE,
     ),
     Mutant(

@@ -298,7 +298,7 @@ class TestFailures:
         pool = make_users(cognito, {"ada": 1})
         open_incident(incidents, pool, "ada")
         script = crew.worker.ledger.scripts.run
-        assert script("listing_claim", [], "dead", int(LEASE * 1000))[3] == "ada"
+        assert script("listing_claim", [], "dead", int(LEASE * 1000), own_ms())[3] == "ada"
         assert crew.list() == 0
         let_time_pass(crew.worker.ledger.redis, LEASE + 1)
         crew.finish()
@@ -310,7 +310,7 @@ class TestFailures:
         pool = make_users(cognito, {"ada": 1})
         open_incident(incidents, pool, "ada")
         script = crew.worker.ledger.scripts.run
-        script("listing_claim", [], "late", int(LEASE * 1000))
+        script("listing_claim", [], "late", int(LEASE * 1000), own_ms())
         let_time_pass(crew.worker.ledger.redis, LEASE + 1)
         crew.finish()
         before = counters(incidents.progress("INC-1"))
