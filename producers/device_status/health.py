@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import redis
 
 from device_status.durability import Durability, Level
-from device_status.ledger import PREFIX
+from device_status.ledger import CLOCK, PREFIX
 from device_status.server_states import explain, state_of
 from device_status.urls import ServerUrl
+
+_RECENT: Final = 86_400
+"""Seconds for which a step of the clock is a finding."""
 
 
 def server_warnings(client: Any, *, name: str) -> list[str]:
@@ -70,6 +73,29 @@ def is_too_old(client: Any) -> str | None:
 
 def _version(server: Any) -> tuple[int, ...]:
     return tuple(int(part) for part in str(server.get("redis_version", "0.0")).split(".")[:2])
+
+
+def clock_warning(client: Any) -> str | None:
+    """What to do about a step of the ledger's clock within the last day; None if no worker saw any.
+
+    Parameters:
+        client: as `scripts.connect` makes it.
+
+    Raises:
+        redis.RedisError: the server does not answer.
+    """
+    stepped_at, by, steps = client.hmget(CLOCK, "stepped_at", "stepped_by", "steps")
+    if not stepped_at:
+        return None
+    ago = client.time()[0] - int(stepped_at) / 1000
+    # Below 0, it stepped back again and no worker has seen that yet.
+    if ago > _RECENT:
+        return None
+    direction = "forward" if int(by) > 0 else "back"
+    return (
+        f"its clock stepped {direction} by {abs(int(by)) / 1000:.0f} s {max(0, ago) / 60:.0f} minutes ago "
+        f"(steps on record: {steps}); look at the time sync of its host, and whether another host took over"
+    )
 
 
 def ledger_warnings(client: Any) -> list[str]:

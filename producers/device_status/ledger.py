@@ -40,10 +40,13 @@ from device_status.settings import Settings
 from device_status.targets import Target
 
 PREFIX: Final = "device-status:"
+CLOCK: Final = f"{PREFIX}clock"
+"""Redis key of what is known of steps of the server's clock."""
 LEASE: Final = 60.0
 """Seconds that a claim holds: longer than slot wait, connect and read timeout together."""
 CLOCKS_RUN_AHEAD: Final = timedelta(minutes=5)
-"""How far ahead of the server's clock a command may be issued."""
+"""How far ahead of the clocks of server and worker a command may be issued."""
+AHEAD_MS: Final = int(CLOCKS_RUN_AHEAD.total_seconds() * 1000)
 LATE: Final = 30.0
 """Seconds for which a request in doubt may still take effect, behind a proxy or in a queue of the service. A
 newer command applied meanwhile is applied once more after them. Longer than a call."""
@@ -140,8 +143,9 @@ class Ledger:
             owner,
             int(self._lease * 1000),
             self.retention_ms,
-            int(CLOCKS_RUN_AHEAD.total_seconds() * 1000),
+            AHEAD_MS,
             int(DEVICE_DELAY * 1000),
+            own_ms(),
         )
         match result:
             case ["claimed", attempts, age_ms]:
@@ -153,6 +157,8 @@ class Ledger:
                 return Busy()
             case ["device_busy"]:
                 return DeviceBusy()
+            case ["clocks_apart", milliseconds]:
+                return Waiting("ClocksApart", int(milliseconds) / 1000)
             case ["held"]:
                 return Held()
             case ["conflict"]:
@@ -228,16 +234,21 @@ class Ledger:
             A command to publish, which applies the device's newest command once more, since that late
             request may have undone it; None where nothing is to be repaired.
         """
-        match self.scripts.run(
-            "late", [device_key(claim.command)], claim.command.order, claim.owner, int(LATE * 1000)
-        ):
+        order, owner = claim.command.order, claim.owner
+        match self.scripts.run("late", [device_key(claim.command)], order, owner, int(LATE * 1000), own_ms()):
             case ["repair", lane, command]:
                 return Repair(command, Lane(lane))
         return None
 
     def first_received(self, what: str) -> datetime:
-        """When this was received first, on the server's clock; the same for twice the retention."""
-        answer = self.scripts.run("received", [f"{PREFIX}received:{what}"], self.retention_ms)
+        """When this was received first, on the server's clock; the same for twice the retention.
+
+        If that clock and this process's are further apart than a command may be issued ahead, it is the
+        latest time that neither takes for the future.
+        """
+        answer = self.scripts.run(
+            "received", [f"{PREFIX}received:{what}"], self.retention_ms, 1000 * own_ms(), AHEAD_MS
+        )
         return EPOCH + timedelta(microseconds=int(answer))
 
     def lookup(self, command_id: str) -> Record | None:
@@ -283,8 +294,14 @@ class Ledger:
             request_id,
             int(in_doubt * LATE * 1000),
             command.user_pool_id,
+            own_ms(),
         )
         return answer
+
+
+def own_ms() -> int:
+    """This process's clock, in milliseconds since 1970: the scripts do not trust the server's alone."""
+    return time.time_ns() // 1_000_000
 
 
 def command_key(idempotency_key: str) -> str:

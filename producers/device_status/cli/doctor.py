@@ -16,7 +16,13 @@ from amqp.exceptions import AMQPError
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
 from device_status.durability import IN_MEMORY
-from device_status.health import connection_warnings, is_too_old, server_warnings, unmet_durability
+from device_status.health import (
+    clock_warning,
+    connection_warnings,
+    is_too_old,
+    server_warnings,
+    unmet_durability,
+)
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.rabbitmq_check import problems
@@ -96,6 +102,8 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "ledger", Level.WARNING, f"its clock and this machine's are {apart:.0f} s apart; set up time sync"
         )
+    if stepped := clock_warning(client):
+        yield Finding("ledger", Level.WARNING, stepped)
     for warning in server_warnings(client, name="ledger"):
         yield Finding("ledger", Level.WARNING, warning)
     yield from _durability(client, settings)

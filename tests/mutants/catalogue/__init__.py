@@ -7,6 +7,7 @@ from typing import Final
 from mutants.catalogue import (
     answers,
     claims,
+    clock_steps,
     dead_letters,
     durability,
     endless_listings,
@@ -36,6 +37,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *failures.MUTANTS,
     *answers.MUTANTS,
     *claims.MUTANTS,
+    *clock_steps.MUTANTS,
     *late_requests.MUTANTS,
     *durability.MUTANTS,
     *gate.MUTANTS,
