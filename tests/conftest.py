@@ -14,7 +14,7 @@ import trustme
 from device_status import Producer, Settings, load_settings
 from device_status.ledger import Ledger
 from support.rabbitmq import RabbitMQ, missing
-from support.servers import Valkey, start_valkey
+from support.servers import REDIS, Valkey, redis_missing, start_valkey
 
 # Here and not in a fixture: modules of the worker read the environment when they are imported.
 for _name in [name for name in os.environ if name.startswith(("DEVICE_STATUS_", "AWS_"))]:
@@ -76,6 +76,16 @@ def rabbitmq() -> Iterator[RabbitMQ]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with RabbitMQ() as node:
         yield node
+
+
+@pytest.fixture(scope="module", params=["Valkey", "Redis"])
+def server_binary(request: pytest.FixtureRequest) -> Path | None:
+    """For `EmbeddedValkey`: a test that uses it runs on both. None: Valkey."""
+    if request.param == "Valkey":
+        return None
+    if reason := redis_missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    return REDIS
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.run import Options, run
-from chaos.servers import missing as redis_missing
 from chaos.system import BROKERS, LEDGERS
 from chaos.verdict.result import Result
 from support.rabbitmq import missing as rabbitmq_missing
+from support.servers import redis_missing
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -33,6 +33,7 @@ class Published:
         pushes: how often each of them may have got in.
         slowest_call: seconds of the longest call of a producer, failed or not.
         refusals: calls that met a fault and were repeated.
+        wrong: what no producer may raise.
     """
 
     accepted_at: dict[str, float] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Published:
     pushes: Counter[Message] = field(default_factory=Counter)
     slowest_call: float = 0.0
     refusals: int = 0
+    wrong: list[str] = field(default_factory=list)
 
 
 class Publishing:
@@ -57,7 +59,8 @@ class Publishing:
         self._seconds = seconds
         self._began_at = time.monotonic()
         self._threads = [
-            threading.Thread(target=target, daemon=True) for target in (self._publish_own, self._push_all)
+            threading.Thread(target=self._run, args=(publish,), daemon=True)
+            for publish in (self._publish_own, self._push_all)
         ]
 
     def start(self) -> None:
@@ -69,6 +72,12 @@ class Publishing:
     def is_over(self) -> bool:
         """Whether all got in."""
         return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, publish: Callable[[], None]) -> None:
+        try:
+            publish()
+        except Exception as error:
+            self.published.wrong.append(f"a producer raised {error!r}")
 
     def _publish_own(self) -> None:
         producer = Producer(self._system.settings)

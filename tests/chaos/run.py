@@ -92,6 +92,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         say("no more faults")
         result.wrong += _wait_until_quiet(system, last_at, result)
         published = publishing.published
+        result.wrong += published.wrong
         compare(system, load, published, schedule.happened, stalls, options.quota, result)
         _end_workers(system, result)
         result.seconds = time.monotonic() - began_at

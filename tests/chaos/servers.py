@@ -11,14 +11,6 @@ from device_status_worker.local import EmbeddedValkey
 from support.moods import OPTIONS, PASSWORD, USER, Endpoint, admin_of
 from support.sentinels import Sentinels
 
-REDIS = Path("/usr/bin/redis-server")
-"""Debian's."""
-
-
-def missing() -> str | None:
-    """Why Redis can't be started here, or None."""
-    return None if REDIS.exists() else f"Redis is not installed ({REDIS}; Debian: redis-server)"
-
 
 class OneRedis:
     """Behind an address that can move to a second server.

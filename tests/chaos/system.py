@@ -11,7 +11,7 @@ from typing import Any, Self
 import redis
 
 from chaos.fleet import Fleet
-from chaos.servers import REDIS, OneRedis, WatchedRedis
+from chaos.servers import OneRedis, WatchedRedis
 from device_status import Lane, Settings, load_settings
 from device_status.publisher import queue_name
 from device_status_worker.local import EmbeddedValkey, LocalCognito
@@ -20,6 +20,7 @@ from support.forwarder import Forwarder
 from support.moods import PASSWORD, USER, admin_of
 from support.rabbitmq import RabbitMQ
 from support.rabbitmq_states import WORKER, set_delivery_limit, set_user
+from support.servers import REDIS
 from support.workers import WorkerProcess
 
 BROKERS = ("redis", "redis-without-disk", "rabbitmq")

@@ -11,9 +11,9 @@ import os
 
 import pytest
 
-from chaos import servers
 from chaos.run import Options, run
-from support import rabbitmq
+from support.rabbitmq import missing as rabbitmq_missing
+from support.servers import redis_missing
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -28,9 +28,9 @@ RUNS = {
 
 @pytest.mark.parametrize(("broker", "ledger"), RUNS)
 def test_nothing_is_lost_or_wrong(broker: str, ledger: str) -> None:
-    missing = (broker == "rabbitmq" and rabbitmq.missing()) or (ledger == "redis" and servers.missing())
-    if missing:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    for is_used, missing in ((broker == "rabbitmq", rabbitmq_missing), (ledger == "redis", redis_missing)):
+        if is_used and (reason := missing()):
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     seed = int(os.environ.get("CHAOS_SEED", "1"))
     options = Options(
         broker=broker,

@@ -58,7 +58,7 @@ def judge_commands(missing: Sequence[str], happened: Sequence[Happened], publish
     """Commands that the ledger acknowledged: only a failover has them, of those entered just before it."""
     lost = Lost()
     for command_id in missing:
-        at = published.accepted_at[command_id]
+        at = published.accepted_at.get(command_id)
         fault = next((each for each in happened if each.fault.rolls_back and _is_about(each, at)), None)
         if fault:
             lost.with_a_fault.append(f"{command_id} ({fault.kind})")
@@ -79,5 +79,5 @@ def name(message: Message) -> str:
     return str(getattr(message, "commands", message))[:200]
 
 
-def _is_about(each: Happened, at: float) -> bool:
-    return each.began_at - MARGIN <= at <= each.ended_at + MARGIN
+def _is_about(each: Happened, at: float | None) -> bool:
+    return at is not None and each.began_at - MARGIN <= at <= each.ended_at + MARGIN
