@@ -15,7 +15,7 @@ from device_status import Producer, Settings, load_settings
 from device_status.ledger import Ledger
 from support import stepping
 from support.rabbitmq import RabbitMQ, missing
-from support.servers import Valkey, start_valkey
+from support.servers import REDIS, Valkey, redis_missing, start_valkey
 from support.stepping import SteppingValkey, start_stepping_valkey
 
 # Here and not in a fixture: modules of the worker read the environment when they are imported.
@@ -95,6 +95,16 @@ def stepping_valkey(_stepping: SteppingValkey) -> Iterator[SteppingValkey]:
     _stepping.flush()
     yield _stepping
     _stepping.set_clock(0)
+
+
+@pytest.fixture(scope="module", params=["Valkey", "Redis"])
+def server_binary(request: pytest.FixtureRequest) -> Path | None:
+    """For `EmbeddedValkey`: a test that uses it runs on both. None: Valkey."""
+    if request.param == "Valkey":
+        return None
+    if reason := redis_missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    return REDIS
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])

@@ -58,6 +58,8 @@ STATES: Final = (
     ServerState("WRONGPASS", _CREDENTIALS),
     ServerState("NOPERM", _RIGHTS, raised_as=exceptions.NoPermissionError),
     ServerState("ACL failure in script", _RIGHTS),
+    # Redis 6.2 and 7.0, which give no code there.
+    ServerState("The user executing the script", _RIGHTS),
     ServerState("DENIED", "it is in protected mode: set a password, or bind it to this network"),
     ServerState("max number of clients", "raise its maxclients, or end clients"),
     ServerState("CLUSTERDOWN", _CLUSTER, elsewhere=True, raised_as=exceptions.ClusterDownError),
