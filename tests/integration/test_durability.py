@@ -207,7 +207,7 @@ CALLS: dict[str, Prepared] = {
     "enqueue what is queued": _enqueue(2, "queued", lambda *_: None),
     "enqueue what is claimed": _enqueue(2, "claimed", _claim),
     "enqueue what has its outcome": _enqueue(1, "done", _succeed),
-    "enqueue 1,500": _enqueue(1500, "many"),
+    "enqueue many": _enqueue(20, "many"),
     "claim what is new": _claims("claim-new"),
     "claim what is claimed by another": _claims("claim-busy", _claim),
     "claim what has its outcome": _claims("claim-done", _succeed),
@@ -286,7 +286,7 @@ class TestWhateverSaysDone:
     def test_it_is_said_when_the_replica_has_caught_up(self, name: str, heard: dict[str, list[Any]]) -> None:
         result, seconds = heard[name][2]
         assert not isinstance(result, Exception)
-        assert seconds < 3
+        assert seconds < IN_TIME
 
 
 def calls_of(server: EmbeddedValkey, work: Callable[[], object]) -> dict[str, int]:
