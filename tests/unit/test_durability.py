@@ -27,6 +27,10 @@ DONE_AGAIN_IF_LOST = {
     "forget": "the next round does it",
     "forgotten": "the next round does it",
     "release_fences": "the next round does it",
+    "pull_in": "the next round does it",
+    "clock_step": "the worker's log has it as well",
+    "register": "the next renewal, five seconds later, does it",
+    "deregister": "the entry vanishes by itself",
 }
 """The scripts that nobody waits for, with the reason."""
 ARE_NO_SCRIPTS = {"prelude", "prelude_incident", "marker"}
