@@ -197,11 +197,23 @@ class TestLeases:
     ) -> None:
         command = issued(0)
         claim(command)
+        let_time_pass(ledger.redis, 40)
         set_clock(step)
         assert sweep(ledger) == []
-        let_time_pass(ledger.redis, LEASE)
+        let_time_pass(ledger.redis, LEASE - 40)
         assert sweep(ledger) == [command.command_id]
         assert claim(command).attempts == 1
+
+    def test_one_that_is_over_stays_over_when_the_time_comes_that_it_was_set_to(
+        self, ledger: Ledger, claim: ClaimOne, set_clock: SetClock
+    ) -> None:
+        command = issued(0)
+        claim(command)
+        set_clock(-120)
+        sweep(ledger)
+        # It was set to 60 s after the claim, which by the server's clock is 180 s after it now.
+        let_time_pass(ledger.redis, 150)
+        assert claim(command)
 
     def test_even_if_all_clocks_step_back_together(self, ledger: Ledger, claim: ClaimOne) -> None:
         older, newer = issued(-20, command_id="older"), issued(-10, command_id="newer")

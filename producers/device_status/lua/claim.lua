@@ -69,7 +69,7 @@ end
 if holder[1] and tonumber(order) < tonumber(holder[1]) then
   finish(entry, key, 'superseded', now, retention)
   return {'done', 'superseded', ''}
-elseif holder[2] and holder[2] ~= owner and left(device, 'lease_until', now, own) > 0 then
+elseif holder[2] and holder[2] ~= owner and holder[2] ~= known[3] and left(device, 'lease_until', now, own) > 0 then
   wait_until(entry, key, now + tonumber(device_delay))
   return {'device_busy'}
 end

@@ -22,18 +22,19 @@ local function set_limit(record, name, now, own, milliseconds)
 end
 
 -- What is left of a limit, in milliseconds: it is over when both clocks say so. A clock that says more than there can be
--- has stepped back and does not count; where that is both, the limit begins anew.
+-- has stepped back: the limit is set anew by the other one, or if that stepped back as well, to the longest.
 local function left(record, name, now, own)
   local limit = redis.call('HMGET', record, name, name .. '_own')
   if not limit[1] then
     return 0
   end
   local by_server, by_own = limit[1] - now, (limit[2] or limit[1]) - own
-  if by_server > LONGEST and by_own > LONGEST then
-    set_limit(record, name, now, own, LONGEST)
-    return LONGEST
+  local rest = math.max(by_server, by_own)
+  if rest > LONGEST then
+    rest = math.min(by_server, by_own, LONGEST)
+    set_limit(record, name, now, own, rest)
   end
-  return math.max(0, by_server <= LONGEST and by_server or 0, by_own <= LONGEST and by_own or 0)
+  return math.max(0, rest)
 end
 
 -- When something is issued that brings no time along: by the server's clock or, where that and the caller's are too far
