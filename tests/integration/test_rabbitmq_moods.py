@@ -19,7 +19,7 @@ import pytest
 from amqp.exceptions import NotFound
 
 from device_status import Lane, Producer, PublishError, State, load_settings
-from support.amqp import count_messages, declare_classic, delete_queues, publish_raw
+from support.amqp import close_frame, count_messages, declare_classic, delete_queues, frame, publish_raw
 from support.commands import wire_object
 from support.forwarder import Forwarder
 from support.rabbitmq import RabbitMQ, missing
@@ -223,6 +223,22 @@ class TestWorker:
         delete_queues(node.url)
         is_back(node, consumers)
 
+    @pytest.mark.timeout(900)
+    def test_whatever_a_server_closes_with_the_worker_is_back(
+        self, site: Site, node: RabbitMQ, between: Forwarder
+    ) -> None:
+        for data in [
+            *(close_frame(code) for code in (501, 530, 541)),
+            *(close_frame(code, channel=1) for code in (311, 404)),
+            frame(b"\0\x0a\0\x3d", end=b"!"),  # not the end of a frame
+            frame(b"\xff\xff\xff\xff"),  # of no method
+            frame(b"\0\x0a\0\x32"),  # without its arguments
+            frame(b"\0\x14\0\x0b\0\0\0\0", channel=99),  # of no channel
+        ]:
+            consumers = node.run(CONSUMERS)
+            between.inject(data)
+            is_back(node, consumers)
+
     def test_its_health_check_tells_the_truth(self, site: Site, node: RabbitMQ) -> None:
         (worker,) = site.workers
         environment = site.environment | {"TMPDIR": str(site.folder)}
@@ -344,7 +360,8 @@ def is_back(node: RabbitMQ, consumers: str) -> None:
     """Return when the worker consumes, and not by these consumers."""
 
     def has_new() -> bool:
-        return node.run(CONSUMERS).count("<") >= len(Lane) and node.run(CONSUMERS) != consumers
+        now = node.run(CONSUMERS)
+        return now.count("<") >= len(Lane) and now != consumers
 
     # What comes in the middle of a frame leaves py-amqp waiting for its end, until heartbeats are missed.
     eventually(has_new, "the worker is back", 100)

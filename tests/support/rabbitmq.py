@@ -75,11 +75,11 @@ class _Child:
 class RabbitMQ:
     """A node on free ports, with its data in a temporary folder; it ends with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *plugins: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="device-status-rabbitmq-", dir=_outside(Path("/tmp"))))
         inside = Path("/") / self._folder.relative_to(ROOT)
         self._port, distribution, self._names_port = free_port(), free_port(), free_port()
-        (self._folder / "plugins").write_text("[].")
+        (self._folder / "plugins").write_text(f"[{', '.join(plugins)}].")
         (self._folder / "rabbitmq.conf").touch()
         self._environment = {
             "PATH": os.environ["PATH"],

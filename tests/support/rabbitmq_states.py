@@ -135,3 +135,10 @@ def _call(node: RabbitMQ, function: str, *arguments: str) -> None:
 def _binary(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'<<"{escaped}">>'
+
+
+def set_parameter(node: RabbitMQ, component: str, name: str, value: str) -> None:
+    """As `rabbitmqctl set_parameter`; `value` is JSON."""
+    value = " ".join(value.split()).replace('"', r"\"")
+    place = f'<<"{VHOST}">>, <<"{component}">>, <<"{name}">>'
+    node.run(f'rabbit_runtime_parameters:parse_set({place}, "{value}", <<"{BY}">>).')

@@ -125,9 +125,11 @@ def envelope_problem(raw: bytes) -> str | None:
         return "properties.delivery_tag: is missing or not printable text"
     if not isinstance(envelope.get("body"), str):
         return "body: is missing or no text"
-    if properties.get("body_encoding") not in (None, "base64"):
-        return "properties.body_encoding: the rule is base64 or none"
-    if properties.get("body_encoding") == "base64":
+    encoding = properties.get("body_encoding")
+    # kombu compares the one in lower case, and the other as it is.
+    if encoding not in (None, "base64") and str(encoding).lower() != "utf-8":
+        return "properties.body_encoding: the rule is base64, utf-8 or none"
+    if encoding == "base64":
         try:
             base64.b64decode(envelope["body"], validate=True)
         except (binascii.Error, ValueError):

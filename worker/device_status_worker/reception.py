@@ -60,9 +60,9 @@ class Reception:
         body = message.body
         raw = body if isinstance(body, bytes) else str(body).encode("utf-8", "backslashreplace")
         queue = str((message.delivery_info or {}).get("routing_key", ""))
-        # On Redis the tag travels with the message; RabbitMQ's is only a count of deliveries. What was sent
-        # to a ledger that hangs may be done there later, so that each try must make the same dead letter.
-        place = message.delivery_tag if isinstance(message.delivery_tag, str) else str(uuid.uuid4())
+        # On Redis its sender's tag travels with the message. What was sent to a ledger that hangs may be done
+        # there later, so that each try must make the same dead letter.
+        place = str(message.properties.get("sent_tag") or uuid.uuid4())
 
         def errand() -> bool:
             if self._is_open:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from queue import Empty
 from typing import Any, ClassVar, Final
@@ -130,9 +131,13 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
         if self._is_message(raw, queue):
             message = json.loads(raw)
             # Where it really came from, whatever it says: there it goes back if its worker dies.
-            message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}
+            properties = message["properties"]
+            properties["delivery_info"] = {"exchange": "", "routing_key": queue}
             # Where a number should stand, Infinity would make kombu delete the message when it goes back.
-            message["properties"]["priority"] = 0
+            properties["priority"] = 0
+            # kombu keeps what is not acknowledged by its tag, and some senders (celery-ts) give all the same.
+            properties.setdefault("sent_tag", properties["delivery_tag"])
+            properties["delivery_tag"] = str(uuid.uuid4())
             self.connection._deliver(message, queue)
         popped.is_safe()
 

@@ -69,9 +69,23 @@ MUTANTS: Final = (
     Mutant(
         "bad base64 stops the worker",
         _INTAKE,
-        'if properties.get("body_encoding") == "base64":',
+        'if encoding == "base64":',
         "if False:",
         f"{_KOMBU}[bad base64]",
+    ),
+    Mutant(
+        "messages of one tag are kept once",
+        _TRANSPORT,
+        'properties["delivery_tag"] = str(uuid.uuid4())',
+        "",
+        f"{_READING}::test_two_messages_of_one_tag_are_kept_until_each_is_acknowledged",
+    ),
+    Mutant(
+        "a message that comes again is another one",
+        _TRANSPORT,
+        'properties.setdefault("sent_tag", properties["delivery_tag"])',
+        'properties["sent_tag"] = properties["delivery_tag"]',
+        f"{_READING}::test_a_message_that_comes_again_still_says_what_its_sender_called_it",
     ),
     Mutant(
         "an envelope without a delivery tag stops the worker",
@@ -126,7 +140,7 @@ MUTANTS: Final = (
     Mutant(
         "a message says itself where it came from",
         _TRANSPORT,
-        'message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}',
+        'properties["delivery_info"] = {"exchange": "", "routing_key": queue}',
         "pass",
         f"{_READING}::test_a_message_says_where_it_came_from_and_nothing_else_does",
     ),

@@ -5,6 +5,7 @@ message that can't be read costs nothing but itself.
 from __future__ import annotations
 
 import ast
+import base64
 import inspect
 import os
 import signal
@@ -202,6 +203,37 @@ for name in names:
         message = envelope(b"[]", properties={"priority": float("inf")})
         client.lpush(queue_name(LANE), message)
         assert reader.read().properties["priority"] == 0
+
+    def test_two_messages_of_one_tag_are_kept_until_each_is_acknowledged(
+        self, reader: Reader, client: Any
+    ) -> None:
+        """celery-ts gives every message the tag `celery`."""
+        for body in (b"[1]", b"[2]"):
+            client.lpush(queue_name(LANE), envelope(body, properties={"delivery_tag": "celery"}))
+        reader.consumer.on_message = reader.received.append
+        first, second = reader.read(), reader.read()
+        assert client.hlen("unacked") == client.zcard("unacked_index") == 2
+        first.ack()
+        (kept,) = client.hvals("unacked")
+        assert base64.b64encode(second.body) in kept
+        second.ack()
+        assert client.exists("unacked", "unacked_index") == 0
+
+    def test_a_message_that_comes_again_still_says_what_its_sender_called_it(
+        self, reader: Reader, client: Any
+    ) -> None:
+        client.lpush(queue_name(LANE), envelope(b"[]", properties={"delivery_tag": "celery"}))
+        reader.consumer.on_message = reader.received.append
+        first = reader.read()
+        reader.consumer.channel.qos.restore_by_tag(first.delivery_tag)
+        again = reader.read()
+        assert again.properties["sent_tag"] == first.properties["sent_tag"] == "celery"
+        assert again.delivery_tag != first.delivery_tag
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "UTF-8"])
+    def test_a_body_may_travel_as_it_is(self, encoding: str, reader: Reader, client: Any) -> None:
+        client.lpush(queue_name(LANE), envelope("[]", properties={"body_encoding": encoding}))
+        assert reader.read().body == b"[]"
 
     def test_an_empty_queue_is_no_error(self, reader: Reader) -> None:
         with pytest.raises(socket.timeout):
