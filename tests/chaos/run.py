@@ -132,7 +132,8 @@ def _wait_until_nearly_done(
         seconds: after which it is enough, once all is published: under faults the work may be slow.
     """
     began_at, looks = time.monotonic(), 0
-    while True:
+    # What a fault of the run itself left behind is not undone.
+    while not schedule.wrong:
         system.fleet.look()
         left = system.open_commands()
         if looks % 10 == 0:

@@ -97,7 +97,7 @@ class Schedule:
             try:
                 self._bring_about(f"{name}: {kind}", track[kind], chance, is_first=is_first)
             except Exception as error:
-                self.wrong.append(f"{name}: {kind}: the run itself failed: {error!r}")
+                self.wrong.append(f"{name}: {kind}: the run itself failed: {type(error).__name__}: {error}")
             with self._lock:
                 self._left -= is_first
 

@@ -23,7 +23,7 @@ class OneRedis:
         access = folder / "users.acl"
         # Other than what is set at run time, these outlive a restart.
         access.write_text(f"user default on nopass ~* &* +@all\nuser {USER} on >{PASSWORD} ~* &* +@all\n")
-        options = OPTIONS | {"aclfile": str(access)}
+        options = OPTIONS | {"aclfile": str(access), "repl-diskless-sync-delay": "0"}
         self.spare = _on_disk(folder / "second", options, binary)
         self.endpoint = Endpoint(_on_disk(folder / "first", options, binary))
         self._both = [self.endpoint.server, self.spare]

@@ -72,7 +72,9 @@ class Endpoint:
 
 def admin_of(server: EmbeddedValkey) -> Any:
     """A client that may do everything, past the forwarder."""
-    return redis.Redis(port=server.port, decode_responses=True, retry=Retry(NoBackoff(), 0))
+    return redis.Redis(
+        port=server.port, decode_responses=True, retry=Retry(NoBackoff(), 0), socket_timeout=60
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ REST = 2.0
 
 _OPERATION = "AdminUpdateDeviceStatus"
 _ANSWERS = {
-    "throttles": (Answer.error("TooManyRequestsException"), 0.02),
+    "throttles": (Answer.error("TooManyRequestsException"), 0.005),
     "answers 500": (Answer.error("InternalErrorException", http_status=500), 0.01),
     "does it and answers 500": (Answer.error("InternalErrorException", http_status=500, applied=True), 0.01),
     "resets the connection": (Answer.reset(), 0.01),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from chaos.faults.fault import Fault, Loses
 from chaos.servers import OneRedis
@@ -85,6 +86,13 @@ def _emptied(server: EmbeddedValkey) -> Iterator[None]:
         server.start()
 
 
+def _follows(new: Any, old: Any) -> bool:
+    """Both must say so, or the failover is refused or aborted."""
+    replica = old.info("replication").get("slave0")
+    is_online = bool(replica and replica["state"] == "online")
+    return is_online and new.info("replication")["master_link_status"] == "up"
+
+
 @contextmanager
 def _failed_over(ledger: OneRedis) -> Iterator[None]:
     """In order, so that nothing is lost: writes wait until the replica has all, and then takes over."""
@@ -92,7 +100,7 @@ def _failed_over(ledger: OneRedis) -> Iterator[None]:
     new.start()
     with admin_of(old) as old_admin, admin_of(new) as new_admin:
         new_admin.replicaof(HOST, old.port)
-        eventually(lambda: new_admin.info("replication")["master_link_status"] == "up", "it is linked")
+        eventually(lambda: _follows(new_admin, old_admin), "the replica has all and follows")
         old_admin.execute_command("FAILOVER", "TO", HOST, new.port, "TIMEOUT", 30_000)
         eventually(lambda: new_admin.role()[0] in (b"master", "master"), "it is the primary")
     # Those who are connected meet a replica.
