@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from device_status.command import Lane, Status
 from device_status.incident import incident_key, latest_buckets
-from device_status.ledger import PREFIX, Ledger, gate_key
+from device_status.ledger import AHEAD_MS, PREFIX, Ledger, gate_key, own_ms
 from device_status.scripts import ledger_errors
 from device_status.targets import Target
 
@@ -91,6 +91,8 @@ class IncidentLedger:
             self._ledger.retention_ms,
             int(all_users),
             int(counts_only),
+            own_ms(),
+            AHEAD_MS,
         )
         return answer
 
@@ -158,5 +160,5 @@ class IncidentLedger:
 
 def walk(ledger: Ledger, incident_id: str) -> None:
     """Let go, or cancel, what waits of an incident that was resumed or cancelled."""
-    while ledger.scripts.run("incident_walk", [], incident_id, _WALK, ledger.retention_ms):
+    while ledger.scripts.run("incident_walk", [], incident_id, _WALK, ledger.retention_ms, own_ms()):
         pass

@@ -38,7 +38,7 @@ class Incidents:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()
-        self.ledger = Ledger(self.settings.ledger, retention=self.settings.retention)
+        self.ledger = Ledger.of(self.settings)
         self._publisher = Publisher(self.settings.broker_url)
         self._kept: KeptIncidents = IncidentLedger(self.ledger)
 

@@ -5,71 +5,140 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
 
 from chaos.system import System
-from chaos.workload import Malformed, Workload
+from chaos.workload import Malformed, Message, Workload
 from device_status import LedgerUnavailableError, Producer, PublishError
 from device_status.command import DeviceStatusCommand, Lane
 from device_status.publisher import queue_name
+from device_status.scripts import connect
 from support.amqp import publish_raw
-from support.messages import BadMessage, properties_of
+from support.messages import properties_of
 
-_BATCH = 500
+BATCHES = (1, 10, 100, 500)
+"""Commands that a producer hands over at once."""
+_AGAIN = 0.1
 
 
-def publish(system: System, load: Workload) -> Counter[Malformed]:
-    """Publish all of it; says how often each malformed message may have got in."""
-    producer = Producer(system.settings)
-    pushes: Counter[Malformed] = Counter()
-    raw = threading.Thread(target=_push_all, args=(system, load.malformed, pushes))
-    raw.start()
-    for start in range(0, len(load.publications), _BATCH):
-        some = load.publications[start : start + _BATCH]
-        for lane in Lane:
-            _until_accepted(producer, [each for each in some if _lane(each) is lane], lane)
-    raw.join()
-    return pushes
+@dataclass
+class Published:
+    """When all of it got in.
+
+    Attributes:
+        accepted_at: by command id, of our own producers' commands.
+        pushed_at: of the messages that lie in the broker alone.
+        pushes: how often each of them may have got in.
+        slowest_call: seconds of the longest call of a producer, failed or not.
+        refusals: calls that met a fault and were repeated.
+        wrong: what no producer may raise.
+    """
+
+    accepted_at: dict[str, float] = field(default_factory=dict)
+    pushed_at: dict[Message, float] = field(default_factory=dict)
+    pushes: Counter[Message] = field(default_factory=Counter)
+    slowest_call: float = 0.0
+    refusals: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+class Publishing:
+    """In threads: one for our own producer, one for producers without our package.
+
+    Parameters:
+        seconds: over which it is spread, so that the last faults meet work as well.
+    """
+
+    def __init__(self, system: System, load: Workload, seed: int, seconds: float) -> None:
+        self.published = Published()
+        self._system = system
+        self._load = load
+        self._chance = Random(seed)
+        self._seconds = seconds
+        self._began_at = time.monotonic()
+        self._threads = [
+            threading.Thread(target=self._run, args=(publish,), daemon=True)
+            for publish in (self._publish_own, self._push_all)
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all got in."""
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, publish: Callable[[], None]) -> None:
+        try:
+            publish()
+        except Exception as error:
+            self.published.wrong.append(f"a producer raised {error!r}")
+
+    def _publish_own(self) -> None:
+        producer = Producer(self._system.settings)
+        for progress, some in self._batches():
+            self._keep_pace(progress)
+            for lane in Lane:
+                self._until_accepted(producer, [each for each in some if _lane(each) is lane], lane)
+
+    def _batches(self) -> Iterator[tuple[float, list[DeviceStatusCommand]]]:
+        all_of_it, start = self._load.publications, 0
+        while start < len(all_of_it):
+            size = min(self._chance.choice(BATCHES), max(1, len(all_of_it) // 50))
+            yield start / len(all_of_it), all_of_it[start : start + size]
+            start += size
+
+    def _until_accepted(self, producer: Producer, commands: list[DeviceStatusCommand], lane: Lane) -> None:
+        while commands:
+            began_at = time.monotonic()
+            try:
+                report = producer.enqueue_many(commands, lane=lane)
+            except (PublishError, LedgerUnavailableError):
+                self.published.refusals += 1
+                time.sleep(_AGAIN)
+                continue
+            finally:
+                self.published.slowest_call = max(self.published.slowest_call, time.monotonic() - began_at)
+            assert not report.refused
+            for each in commands:
+                self.published.accepted_at.setdefault(each.command_id, time.monotonic())
+            return
+
+    def _push_all(self) -> None:
+        for number, message in enumerate(self._load.messages):
+            self._keep_pace(number / len(self._load.messages))
+            while True:
+                self.published.pushes[message] += 1
+                try:
+                    _push(self._system, message)
+                    break
+                except Exception:
+                    # Whatever the client says of a broker that is killed; a message too many is harmless.
+                    time.sleep(_AGAIN)
+            self.published.pushed_at[message] = time.monotonic()
+
+    def _keep_pace(self, progress: float) -> None:
+        time.sleep(max(0.0, self._began_at + progress * self._seconds - time.monotonic()))
 
 
 def _lane(command: DeviceStatusCommand) -> Lane:
     number = int(command.command_id.rpartition("-")[2])
-    return Lane.URGENT if number % 10 == 0 else Lane.ROUTINE if number % 10 < 3 else Lane.BULK
+    # Not by the last digit alone, which says whose device it is.
+    return Lane.URGENT if number // 10 % 10 == 0 else Lane.ROUTINE if number // 10 % 10 < 3 else Lane.BULK
 
 
-def _until_accepted(producer: Producer, commands: list[DeviceStatusCommand], lane: Lane) -> None:
-    while True:
-        try:
-            report = producer.enqueue_many(commands, lane=lane)
-        except (PublishError, LedgerUnavailableError):
-            continue
-        assert not report.refused
-        return
-
-
-def _push_all(system: System, messages: list[Malformed], pushes: Counter[Malformed]) -> None:
-    for malformed in messages:
-        while True:
-            pushes[malformed] += 1
-            try:
-                _push(system, malformed.message, malformed.lane)
-                break
-            except Exception:
-                # Whatever the client says of a broker that is killed; a message too many is harmless.
-                time.sleep(0.1)
-
-
-def _push(system: System, message: BadMessage, lane: Lane) -> None:
-    if system.rabbitmq and message.code == "MalformedEnvelope":
+def _push(system: System, message: Message) -> None:
+    if not system.rabbitmq:
+        with connect(system.settings.broker_url) as client:
+            client.lpush(queue_name(message.lane), message.raw)
+    elif isinstance(message, Malformed) and message.message.code == "MalformedEnvelope":
         # RabbitMQ has an envelope of its own: what is none on Redis is a body there.
-        publish_raw(system.rabbitmq.url, lane, message.raw, content_type="application/json")
-    elif system.rabbitmq:
-        body, properties = properties_of(message.raw)
-        publish_raw(system.rabbitmq.url, lane, body, **properties)
+        publish_raw(system.rabbitmq.url, message.lane, message.raw, content_type="application/json")
     else:
-        once = Retry(NoBackoff(), 0)
-        with redis.Redis.from_url(system.settings.broker_url, retry=once) as client:
-            client.lpush(queue_name(lane), message.raw)
+        body, properties = properties_of(message.raw)
+        publish_raw(system.rabbitmq.url, message.lane, body, **properties)

@@ -24,6 +24,8 @@ from support.commands import wire_object
 from support.forwarder import Forwarder
 from support.rabbitmq import RabbitMQ, missing
 from support.rabbitmq_states import (
+    LANES,
+    WORKER,
     add_vhost,
     clear_permissions,
     close_connections,
@@ -54,9 +56,6 @@ MOST_TROUBLES = 12
 CONSUMERS = '[proplists:get_value(channel_pid, C) || C <- rabbit_amqqueue:consumers_all(<<"/">>)].'
 
 USER, PASSWORD = "worker", "swordfish"
-LANES = r"^device-status\."
-WORKER = (LANES, r"^amq\.default$", LANES)
-"""What docs/operating.md says a worker needs: configure, write, read."""
 
 
 @pytest.fixture(scope="module")

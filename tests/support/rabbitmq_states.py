@@ -13,6 +13,10 @@ VHOST: Final = "/"
 BY: Final = "test"
 """Who changed it, for RabbitMQ's log."""
 
+LANES: Final = r"^device-status\."
+WORKER: Final = (LANES, r"^amq\.default$", LANES)
+"""What docs/operating.md says a worker needs: configure, write, read."""
+
 
 @contextmanager
 def memory_alarm(node: RabbitMQ) -> Iterator[None]:

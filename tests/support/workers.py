@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -100,6 +101,14 @@ class WorkerProcess:
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
+
+    def catches(self, number: int) -> bool:
+        """Whether it has a handler for this signal by now; without one, the signal ends it at once."""
+        if not self.is_alive:
+            return False
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (caught,) = re.findall(r"^SigCgt:\t([0-9a-f]+)$", status, re.MULTILINE)
+        return bool(int(caught, 16) >> (number - 1) & 1)
 
     @property
     def output(self) -> str:

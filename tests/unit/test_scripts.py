@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -31,23 +32,25 @@ def test_data_that_no_script_expects_is_no_server_that_is_away(ledger: Ledger) -
 
 
 @pytest.mark.parametrize("server", [{"maxmemory": "1mb"}, {"min-replicas-to-write": "1"}], ids=str)
-def test_a_server_that_can_not_write_is_one_to_wait_for(server: dict[str, Any]) -> None:
-    with EmbeddedValkey(config=server) as valkey:
+def test_a_server_that_can_not_write_is_one_to_wait_for(
+    server: dict[str, Any], server_binary: Path | None
+) -> None:
+    with EmbeddedValkey(config=server, binary=server_binary) as valkey:
         ledger = Ledger(valkey.url)
         with pytest.raises(LedgerUnavailableError):
             fill(ledger)
 
 
 @pytest.mark.parametrize("rules", ["-@write", "resetkeys ~other:*"])
-def test_a_user_without_rights_is_no_fault_of_the_data(rules: str) -> None:
-    with EmbeddedValkey() as valkey, redis.Redis(port=valkey.port) as admin:
+def test_a_user_without_rights_is_no_fault_of_the_data(rules: str, server_binary: Path | None) -> None:
+    with EmbeddedValkey(binary=server_binary) as valkey, redis.Redis(port=valkey.port) as admin:
         admin.execute_command("ACL", "SETUSER", "default", *rules.split())
         with pytest.raises(LedgerUnavailableError, match="allow its user every key and command"):
             fill(Ledger(valkey.url))
 
 
-def test_a_node_of_a_cluster_is_told_from_broken_data() -> None:
-    with EmbeddedValkey(config={"cluster-enabled": "yes"}) as valkey:
+def test_a_node_of_a_cluster_is_told_from_broken_data(server_binary: Path | None) -> None:
+    with EmbeddedValkey(config={"cluster-enabled": "yes"}, binary=server_binary) as valkey:
         with pytest.raises(LedgerUnavailableError, match="Redis Cluster, which can't be used"):
             fill(Ledger(valkey.url))
         with redis.Redis(port=valkey.port) as admin:
@@ -88,9 +91,10 @@ def test_whatever_answers_is_an_error_of_redis_or_an_answer(parts: list[bytes]) 
         client.close()
 
 
-def test_a_read_only_server_is_one_to_wait_for(redis_url: str) -> None:
+def test_a_read_only_server_is_one_to_wait_for(redis_url: str, server_binary: Path | None) -> None:
     host, _, port = redis_url.removeprefix("redis://").removesuffix("/0").partition(":")
-    with EmbeddedValkey(config={"replicaof": f"{host} {port}"}) as replica:
+    # A Redis of an older version reads nothing from a newer Valkey, and is a replica all the same.
+    with EmbeddedValkey(config={"replicaof": f"{host} {port}"}, binary=server_binary) as replica:
         ledger = Ledger(replica.url)
         with pytest.raises(LedgerUnavailableError):
             fill(ledger)

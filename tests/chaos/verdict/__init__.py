@@ -1,0 +1,1 @@
+"""What is after a run, against what must be."""
