@@ -103,7 +103,7 @@ class TestPastTheRetention:
         crew.list()
         incidents.pause("INC-1")
         crew.apply()
-        pass_time(RETENTION + DAY)
+        pass_time(2 * RETENTION)
         incidents.resume("INC-1")
         crew.finish()
         assert incidents.progress("INC-1").superseded == 1
