@@ -166,6 +166,27 @@ MUTANTS: Final = (
         f"{_TESTS}::test_a_connection_lost_while_a_bad_message_is_acknowledged_ends_no_worker",
     ),
     Mutant(
+        "a message of RabbitMQ has another name at each delivery",
+        _RECEPTION,
+        'if not str(name).startswith("x-")',
+        "",
+        f"{_TESTS}::test_on_rabbitmq_too_a_message_that_comes_again_is_buried_once",
+    ),
+    Mutant(
+        "messages of RabbitMQ with the same body are one, whatever their headers",
+        _RECEPTION,
+        "repr((properties, headers))",
+        '"one"',
+        f"{_TESTS}::test_on_rabbitmq_too_a_message_that_comes_again_is_buried_once",
+    ),
+    Mutant(
+        "a worker that ends hands on what it has",
+        f"{_WORKER}/consumer.py",
+        "            self._reception.close()\n        super().stop()",
+        "            pass\n        super().stop()",
+        f"{_TESTS}::test_a_worker_that_ends_begins_nothing_of_what_it_has",
+    ),
+    Mutant(
         "a message of a lost connection is buried, and once more when it comes again",
         _RECEPTION,
         "self._is_open = False",
