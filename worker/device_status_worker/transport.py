@@ -12,6 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty
 from typing import Any, ClassVar, Final
 
@@ -83,10 +84,32 @@ class _QoS(kombu_redis.QoS):  # type: ignore[misc]
         popped.is_safe()
         virtual.QoS.append(self, message, delivery_tag)
 
+    def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:
+        """Put a delivered message back in its queue, in a script as well.
+
+        kombu's transaction begins anew whenever its connection is lost, and one to a server that refuses to
+        write is dropped each time (following.py): it would never end.
+        """
+        with self.channel.conn_or_acquire(client) as redis_client:
+            record = redis_client.hget(self.unacked_key, tag)
+            message, queue = _as_redelivered(record) if record else ("", "")
+            restore = source("device_status_worker", "message_restore")
+            keys = self.unacked_index_key, self.unacked_key, queue
+            redis_client.eval(restore, len(keys), *keys, tag, message, "LPUSH" if leftmost else "RPUSH")
+
     def restore_visible(self, *arguments: Any, **options: Any) -> None:
         """As kombu's, which calls it as it connects and every few seconds."""
         popped.give_back(self.channel)
         super().restore_visible(*arguments, **options)
+
+
+def _as_redelivered(record: bytes) -> tuple[str, str]:
+    """A message on record as delivered, as it is when it comes again, and its queue."""
+    message, _, queue = json.loads(record)
+    with suppress(KeyError):
+        message["headers"]["redelivered"] = True
+        message["properties"]["delivery_info"]["redelivered"] = True
+    return json.dumps(message), queue
 
 
 class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
