@@ -35,6 +35,11 @@ HUNG_FOR: Final = 5.0
 """Seconds for which no message is acknowledged after one acknowledgement got no answer in time: the others
 would wait for as long, one after the other."""
 
+GIVES_BACK_FOR: Final = 8.0
+"""Seconds for which a worker that ends tries to give a message back: with a call to AWS before it, and one to
+a Redis that hangs after it, less than it has (last_resort.py)."""
+_AGAIN: Final = 0.5
+
 BuryEnvelope = Callable[[bytes, str], bool]
 """Takes a raw message and its queue; True where it was no message and is on record now."""
 
@@ -173,24 +178,29 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
             raise redis.ConnectionError(str(error)) from error
 
 
-def give_back(connection: Any) -> None:
-    """Before this process ends: give back what it popped and could not register.
+def give_back(connection: Any, seconds: float = GIVES_BACK_FOR) -> None:
+    """Before this process ends: give back what it popped and could not register, as soon as Redis takes it.
 
     Parameters:
-        connection: kombu's, to the broker; it is closed.
+        connection: kombu's, to the broker; it is not used itself.
+        seconds: after which it is given up.
     """
-    if not popped.is_held:
-        return
-    try:
-        with connection:
-            popped.give_back(connection.default_channel)
-    except Exception as error:
-        # The message holds personal data, so it is not shown.
-        logger.error(  # noqa: TRY400
-            "one message could not be given back to the broker (%s); commands of device-status's own "
-            "producers are published again, those of others must be sent again",
-            explain(error),
-        )
+    give_up_at = time.monotonic() + seconds
+    while popped.is_held:
+        try:
+            with connection.clone() as new:
+                popped.give_back(new.default_channel)
+        except Exception as error:
+            if time.monotonic() < give_up_at:
+                time.sleep(_AGAIN)
+                continue
+            # The message holds personal data, so it is not shown.
+            logger.error(  # noqa: TRY400
+                "one message could not be given back to the broker (%s); commands of device-status's own "
+                "producers are published again, those of others must be sent again",
+                explain(error),
+            )
+            return
 
 
 def install(bury_envelope: BuryEnvelope) -> None:
