@@ -6,6 +6,7 @@ import argparse
 import secrets
 import sys
 from functools import partial
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--quota", type=int, default=100, help="requests a second")
     parser.add_argument("--every", type=float, default=4.0, help="mean seconds between two faults of a kind")
     parser.add_argument("--long-stops", type=int, default=3, help="workers stopped past their lease")
+    parser.add_argument("--logs", type=Path, help="a folder for the logs of the workers")
     options = Options(**vars(parser.parse_args()))
     reasons = (
         options.broker == "rabbitmq" and rabbitmq_missing(),

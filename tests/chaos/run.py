@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,7 @@ class Options:
         quota: requests a second that the workers are given.
         shares: see `tracks_of`.
         once: whether each kind comes once and no more.
+        logs: a folder for the logs of the workers.
         every: mean seconds between two faults of one part of the system.
         long_stops: workers stopped past their lease.
     """
@@ -57,6 +59,7 @@ class Options:
     long_stops: int
     shares: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     once: bool = False
+    logs: Path | None = None
 
 
 def run(options: Options, say: Callable[[str], None]) -> Result:
@@ -96,7 +99,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         compare(system, load, published, schedule.happened, stalls, options.quota, result)
         _end_workers(system, result)
         result.seconds = time.monotonic() - began_at
-        _look_at_logs(system, load, result)
+        _look_at_logs(system, load, options.logs, result)
         result.commands, result.repeated = len(load.commands), len(load.publications) - len(load.own)
         result.foreign, result.malformed = len(load.foreign), len(load.malformed)
         result.refused_calls, result.slowest_call = published.refusals, published.slowest_call
@@ -178,8 +181,11 @@ def _end_workers(system: System, result: Result) -> None:
         result.wrong.append(f"messages left in the broker by workers that ended: {left}")
 
 
-def _look_at_logs(system: System, load: Workload, result: Result) -> None:
+def _look_at_logs(system: System, load: Workload, keep: Path | None, result: Result) -> None:
     for log in system.logs():
+        if keep:
+            keep.mkdir(exist_ok=True)
+            shutil.copy(log, keep)
         lines, size = logs.sizes(log)
         result.log_lines, result.log_bytes = max(result.log_lines, lines), max(result.log_bytes, size)
         result.wrong += logs.problems(log, result.seconds, len(load.malformed))

@@ -97,6 +97,9 @@ class CheckedConsumer(Consumer):  # type: ignore[misc]
     def stop(self) -> None:
         """End, whatever it was that ended the worker; else threads would wait for a ledger that is away."""
         process.stop.set()
+        # What still waits here would be handed to threads that take nothing any longer.
+        if self._reception:
+            self._reception.close()
         super().stop()
 
     def _say_lost(self, error: Exception) -> None:

@@ -4,7 +4,7 @@ come back so often that RabbitMQ drops it.
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -60,9 +60,9 @@ class Reception:
         body = message.body
         raw = body if isinstance(body, bytes) else str(body).encode("utf-8", "backslashreplace")
         queue = str((message.delivery_info or {}).get("routing_key", ""))
-        # On Redis its sender's tag travels with the message. What was sent to a ledger that hangs may be done
-        # there later, so that each try must make the same dead letter.
-        place = str(message.properties.get("sent_tag") or uuid.uuid4())
+        # What was sent to a ledger that hangs may be done there later, and the broker may deliver again what
+        # it did not hear of: each time must make the same dead letter.
+        place = _name_of(message)
 
         def errand() -> bool:
             if self._is_open:
@@ -105,6 +105,21 @@ class Reception:
                 action(*arguments)
 
         self._call_soon(act)
+
+
+def _name_of(message: Any) -> str:
+    """The same each time that a message is delivered, or a copy of it.
+
+    On Redis its sender's tag travels with it. RabbitMQ only counts deliveries, so there two messages that are
+    alike in everything have one name.
+    """
+    if tag := message.properties.get("sent_tag"):
+        return str(tag)
+    properties = {**message.properties, "application_headers": None}
+    # RabbitMQ's own headers, such as the count of deliveries, change.
+    given = message.headers if isinstance(message.headers, dict) else {}
+    headers = {name: value for name, value in given.items() if not str(name).startswith("x-")}
+    return hashlib.sha256(repr((properties, headers)).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _acknowledge_quietly(message: Any) -> None:

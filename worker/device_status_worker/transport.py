@@ -12,6 +12,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty
 from typing import Any, ClassVar, Final
 
@@ -33,6 +34,11 @@ logger = logging.getLogger(__name__)
 HUNG_FOR: Final = 5.0
 """Seconds for which no message is acknowledged after one acknowledgement got no answer in time: the others
 would wait for as long, one after the other."""
+
+GIVES_BACK_FOR: Final = 8.0
+"""Seconds for which a worker that ends tries to give a message back: with a call to AWS before it, and one to
+a Redis that hangs after it, less than it has (last_resort.py)."""
+_AGAIN: Final = 0.5
 
 BuryEnvelope = Callable[[bytes, str], bool]
 """Takes a raw message and its queue; True where it was no message and is on record now."""
@@ -83,10 +89,32 @@ class _QoS(kombu_redis.QoS):  # type: ignore[misc]
         popped.is_safe()
         virtual.QoS.append(self, message, delivery_tag)
 
+    def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:
+        """Put a delivered message back in its queue, in a script as well.
+
+        kombu's transaction begins anew whenever its connection is lost, and one to a server that refuses to
+        write is dropped each time (following.py): it would never end.
+        """
+        with self.channel.conn_or_acquire(client) as redis_client:
+            record = redis_client.hget(self.unacked_key, tag)
+            message, queue = _as_redelivered(record) if record else ("", "")
+            restore = source("device_status_worker", "message_restore")
+            keys = self.unacked_index_key, self.unacked_key, queue
+            redis_client.eval(restore, len(keys), *keys, tag, message, "LPUSH" if leftmost else "RPUSH")
+
     def restore_visible(self, *arguments: Any, **options: Any) -> None:
         """As kombu's, which calls it as it connects and every few seconds."""
         popped.give_back(self.channel)
         super().restore_visible(*arguments, **options)
+
+
+def _as_redelivered(record: bytes) -> tuple[str, str]:
+    """A message on record as delivered, as it is when it comes again, and its queue."""
+    message, _, queue = json.loads(record)
+    with suppress(KeyError):
+        message["headers"]["redelivered"] = True
+        message["properties"]["delivery_info"]["redelivered"] = True
+    return json.dumps(message), queue
 
 
 class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
@@ -150,24 +178,29 @@ class CheckedChannel(kombu_redis.Channel):  # type: ignore[misc]
             raise redis.ConnectionError(str(error)) from error
 
 
-def give_back(connection: Any) -> None:
-    """Before this process ends: give back what it popped and could not register.
+def give_back(connection: Any, seconds: float = GIVES_BACK_FOR) -> None:
+    """Before this process ends: give back what it popped and could not register, as soon as Redis takes it.
 
     Parameters:
-        connection: kombu's, to the broker; it is closed.
+        connection: kombu's, to the broker; it is not used itself.
+        seconds: after which it is given up.
     """
-    if not popped.is_held:
-        return
-    try:
-        with connection:
-            popped.give_back(connection.default_channel)
-    except Exception as error:
-        # The message holds personal data, so it is not shown.
-        logger.error(  # noqa: TRY400
-            "one message could not be given back to the broker (%s); commands of device-status's own "
-            "producers are published again, those of others must be sent again",
-            explain(error),
-        )
+    give_up_at = time.monotonic() + seconds
+    while popped.is_held:
+        try:
+            with connection.clone() as new:
+                popped.give_back(new.default_channel)
+        except Exception as error:
+            if time.monotonic() < give_up_at:
+                time.sleep(_AGAIN)
+                continue
+            # The message holds personal data, so it is not shown.
+            logger.error(  # noqa: TRY400
+                "one message could not be given back to the broker (%s); commands of device-status's own "
+                "producers are published again, those of others must be sent again",
+                explain(error),
+            )
+            return
 
 
 def install(bury_envelope: BuryEnvelope) -> None:

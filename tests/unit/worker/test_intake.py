@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from device_status import DeadLetters, Lane, Settings
 from device_status.ledger import Ledger
 from device_status.outcomes import Conflict
-from device_status.publisher import queue_name
+from device_status.publisher import APPLY, Publisher, queue_name
 from device_status_worker import process
 from device_status_worker.consumer import CheckedConsumer
+from device_status_worker.delivery_limit import COUNT, OFTEN
 from device_status_worker.intake import (
     MOST_BODY,
     MOST_ENVELOPE,
@@ -32,6 +34,7 @@ from device_status_worker.reception import Reception
 from support import DEVICE_KEY, USERNAME, wire_object
 from support.clock import let_time_pass, server_ms
 from support.messages import BAD_MESSAGES, body_of, envelope, parts_of
+from support.servers import HOST, free_port
 
 GOOD = envelope(body_of({"command": wire_object()}))
 json_values = st.recursive(
@@ -283,3 +286,53 @@ def test_what_a_lost_connection_delivered_is_neither_buried_nor_acknowledged(
     to_do.get(timeout=10)()
     assert to_do.empty()
     assert [letter.raw for letter in DeadLetters(settings).list()] == ["ours"]
+
+
+def delivered(headers: dict[str, Any], *, body: bytes = b"bad", tag: int) -> kombu.Message:
+    """As RabbitMQ delivers it, whose tag is a count of deliveries."""
+    return kombu.Message(
+        body=body,
+        delivery_tag=tag,
+        delivery_info={"routing_key": queue_name(Lane.BULK)},
+        headers=headers,
+        properties={"application_headers": headers, "delivery_mode": 2},
+        channel=SimpleNamespace(no_ack_consumers=None, basic_ack=lambda *_, **__: None),
+    )
+
+
+def test_on_rabbitmq_too_a_message_that_comes_again_is_buried_once(
+    ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "intake", lambda: Intake(ledger))
+    to_do: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    messages = [
+        delivered({"id": "a"}, tag=1),
+        delivered({"id": "a", "x-delivery-count": 1}, tag=7),
+        delivered({"id": "b"}, tag=8),
+        delivered({"id": "a"}, body=b"worse", tag=9),
+    ]
+    for message in messages:
+        Reception(lambda message: None, to_do.put, counts_deliveries=True).receive(message)
+    for _ in messages:
+        to_do.get(timeout=10)()
+    assert sorted(letter.raw or "" for letter in DeadLetters(settings).list()) == ["bad", "bad", "worse"]
+
+
+def test_a_worker_that_ends_begins_nothing_of_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads take nothing any longer, and Celery would log a traceback."""
+    monkeypatch.setattr(process, "stop", threading.Event())
+    monkeypatch.setattr(process, "publisher", lambda: Publisher(f"amqp://{HOST}:{free_port()}//"))
+    to_do: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    begun: list[Any] = []
+    ours = CheckedConsumer.__new__(CheckedConsumer)
+    ours.blueprint = SimpleNamespace(stop=lambda _: None)
+    ours._reception = Reception(begun.append, to_do.put, counts_deliveries=True)
+    good = {"id": "a", "task": APPLY, COUNT: OFTEN}
+    message = delivered(good, body=body_of({"command": wire_object()}), tag=1)
+    message.content_type, message.content_encoding = "application/json", "utf-8"
+    ours._reception.receive(message)
+    # Its copy could not be published, so it is taken as it is.
+    take = to_do.get(timeout=20)
+    ours.stop()
+    take()
+    assert begun == []

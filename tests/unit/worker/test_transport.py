@@ -7,12 +7,14 @@ from __future__ import annotations
 import ast
 import base64
 import inspect
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -41,6 +43,7 @@ from device_status_worker.transport import (
 )
 from support import wire_object
 from support.messages import BAD_MESSAGES, body_of, envelope
+from support.servers import HOST, free_port
 from support.waiting import eventually
 
 KNOWN = """
@@ -319,11 +322,21 @@ class TestRefused:
         give_back(kombu.Connection(server.url, transport=f"{Transport.__module__}:Transport"))
         assert admin.lrange(queue_name(LANE), 0, -1) == messages[::-1], "at the end that is read next"
 
+    def test_a_process_that_ends_gives_it_back_as_soon_as_redis_takes_it(
+        self, reader: Reader, server: EmbeddedValkey, admin: Any
+    ) -> None:
+        self.pop_and_refuse(reader, admin, envelope(b"[]"))
+        later = threading.Timer(1.5, admin.config_set, ("min-replicas-to-write", 0))
+        later.start()
+        give_back(kombu.Connection(server.url, transport=f"{Transport.__module__}:Transport"))
+        later.join()
+        assert admin.llen(queue_name(LANE)) == 1
+
     def test_a_process_that_ends_and_can_not_says_so_and_shows_nothing(
         self, reader: Reader, server: EmbeddedValkey, admin: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         self.pop_and_refuse(reader, admin, envelope(b"a secret"))
-        give_back(kombu.Connection(server.url, transport=f"{Transport.__module__}:Transport"))
+        give_back(kombu.Connection(server.url, transport=f"{Transport.__module__}:Transport"), seconds=1)
         (line,) = [each.getMessage() for each in caplog.records if "given back" in each.getMessage()]
         assert "NOREPLICAS" in line
         assert "secret" not in line
@@ -354,6 +367,70 @@ class TestRefused:
         with pytest.raises(redis.ConnectionError):
             reader.read()
         assert admin.lrange(queue_name(LANE), 0, -1) == [message]
+
+    @staticmethod
+    def deliver(reader: Reader, admin: Any, *messages: bytes) -> list[Any]:
+        """Messages that are not acknowledged yet."""
+        admin.lpush(queue_name(LANE), *messages)
+        reader.consumer.on_message = reader.received.append
+        while len(reader.received) < len(messages):
+            reader.connection.drain_events(timeout=10)
+        return reader.received
+
+    @pytest.mark.parametrize("refuse", ["NOREPLICAS", "READONLY"])
+    def test_giving_back_ends_though_redis_refuses_and_works_later(
+        self, refuse: str, reader: Reader, admin: Any
+    ) -> None:
+        """kombu's transaction would begin anew for as long as Redis refuses."""
+        (message,) = self.deliver(reader, admin, envelope(b"[]"))
+        if refuse == "READONLY":
+            admin.replicaof(HOST, free_port())
+        else:
+            admin.config_set("min-replicas-to-write", 1)
+        errors: list[Exception] = []
+
+        def give_back() -> None:
+            try:
+                message.reject(requeue=True)
+            except redis.RedisError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=give_back, daemon=True)
+        thread.start()
+        thread.join(10)
+        has_ended, left = not thread.is_alive(), admin.hlen("unacked")
+        admin.replicaof("NO", "ONE")
+        admin.config_set("min-replicas-to-write", 0)
+        thread.join()
+        assert has_ended
+        assert left == 1
+        assert refuse in str(errors[0])
+        message.reject(requeue=True)
+        assert admin.llen(queue_name(LANE)) == 1
+        assert admin.exists("unacked", "unacked_index") == 0
+
+    def test_a_full_broker_takes_back_what_was_delivered(self, reader: Reader, admin: Any) -> None:
+        (message,) = self.deliver(reader, admin, envelope(b"[]"))
+        admin.config_set("maxmemory", "1mb")
+        message.reject(requeue=True)
+        assert admin.llen(queue_name(LANE)) == 1
+
+    def test_what_was_acknowledged_meanwhile_does_not_come_again(self, reader: Reader, admin: Any) -> None:
+        (message,) = self.deliver(reader, admin, envelope(b"[]"))
+        (tag,) = admin.hkeys("unacked")
+        message.ack()
+        admin.zadd("unacked_index", {tag: 0})
+        reader.consumer.channel.qos.restore_by_tag(tag.decode())
+        assert admin.keys() == []
+
+    def test_given_back_it_is_read_last_and_of_a_dead_worker_next(self, reader: Reader, admin: Any) -> None:
+        given, left = self.deliver(reader, admin, envelope(b"given"), envelope(b"left"))
+        admin.lpush(queue_name(LANE), envelope(b"waiting"))
+        given.reject(requeue=True)
+        reader.consumer.channel.qos.restore_by_tag(left.delivery_tag)
+        raw = [json.loads(each) for each in admin.lrange(queue_name(LANE), 0, -1)]
+        assert [base64.b64decode(each["body"]) for each in reversed(raw)] == [b"left", b"waiting", b"given"]
+        assert [each["headers"].get("redelivered") for each in reversed(raw)] == [True, None, True]
 
     def test_what_is_delivered_comes_again_as_kombu_would_have_it(self, reader: Reader, admin: Any) -> None:
         admin.lpush(queue_name(LANE), envelope(b"[]"))
