@@ -8,7 +8,15 @@ Everything a service needs to publish commands and follow them is here; the rest
 for the workers and the `device-status` command.
 """
 
-from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
+from device_status.command import (
+    CommandFields,
+    DeviceStatusCommand,
+    Lane,
+    LaneName,
+    Status,
+    StatusName,
+    parse_command,
+)
 from device_status.dead_letters import DeadLetter, DeadLetters
 from device_status.errors import (
     DeviceStatusError,
@@ -26,6 +34,7 @@ from device_status.settings import Settings, load_settings
 from device_status.verification import Verification
 
 __all__ = [
+    "CommandFields",
     "DeadLetter",
     "DeadLetters",
     "DeviceStatusCommand",
@@ -35,6 +44,7 @@ __all__ = [
     "Incidents",
     "InvalidCommandError",
     "Lane",
+    "LaneName",
     "LedgerUnavailableError",
     "Producer",
     "Progress",
@@ -45,6 +55,7 @@ __all__ = [
     "SettingsError",
     "State",
     "Status",
+    "StatusName",
     "Verification",
     "load_settings",
     "parse_command",

@@ -6,9 +6,17 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Unpack, overload
 
-from device_status.command import DeviceStatusCommand, Lane, check_unreserved, parse_command
+from device_status.command import (
+    CommandFields,
+    DeviceStatusCommand,
+    Lane,
+    LaneName,
+    check_unreserved,
+    parse_command,
+    parse_lane,
+)
 from device_status.errors import InvalidCommandError, PublishError
 from device_status.ledger import Ledger, as_json
 from device_status.outcomes import Conflict, Entered, Record, Reserved, State
@@ -20,7 +28,8 @@ from device_status.publisher import (
 )
 from device_status.settings import Settings, load_settings
 
-Command = DeviceStatusCommand | Mapping[str, Any]
+Command = DeviceStatusCommand | CommandFields | Mapping[str, object]
+"""A command, or its fields. In a mapping other than `CommandFields` no type checker checks them."""
 
 COMMANDS_PER_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
 """`enqueue_many` enters and publishes so many at a time."""
@@ -78,12 +87,20 @@ class Producer:
         self._ledger = Ledger.of(self.settings)
         self._publisher = Publisher(self.settings.broker_url)
 
+    @overload
+    def enqueue(self, command: Command, /, *, lane: Lane | LaneName = ...) -> str: ...
+
+    @overload
+    def enqueue(
+        self, command: None = None, /, *, lane: Lane | LaneName = ..., **fields: Unpack[CommandFields]
+    ) -> str: ...
+
     def enqueue(
         self,
         command: Command | None = None,
         /,
         *,
-        lane: Lane | str = Lane.ROUTINE,
+        lane: Lane | LaneName = Lane.ROUTINE,
         **fields: Any,
     ) -> str:
         """Enqueue one command, given whole or as its fields.
@@ -101,16 +118,16 @@ class Producer:
                 (its id is in the error), without a second effect.
         """
         if command is not None and fields:
-            raise TypeError("enqueue takes a command, or its fields, not both")
+            raise InvalidCommandError("command: is given whole and as fields; give one of them")
         checked = _checked(fields if command is None else command)
-        enter_and_publish_or_tell(self._ledger, self._publisher, [checked], Lane(lane))
+        enter_and_publish_or_tell(self._ledger, self._publisher, [checked], parse_lane(lane))
         return checked.command_id
 
     def enqueue_many(
         self,
         commands: Iterable[Command],
         *,
-        lane: Lane | str = Lane.BULK,
+        lane: Lane | LaneName = Lane.BULK,
         on_refused: Callable[[Refusal], None] | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> EnqueueReport:
@@ -126,7 +143,7 @@ class Producer:
             LedgerUnavailableError, PublishError: as `enqueue`; `PublishError.report` says what was
                 done before. Repeating the call with the same commands has no second effect.
         """
-        lane, report = Lane(lane), EnqueueReport()
+        lane, report = parse_lane(lane), EnqueueReport()
         refuse = on_refused or report.refused.append
         seen = 0
         for batch in _batches(commands):
@@ -154,14 +171,23 @@ class Producer:
         """State and outcome of a command; None where nothing is known, or no longer (the retention)."""
         return self._ledger.lookup(command_id)
 
+    @overload
+    async def aenqueue(self, command: Command, /, *, lane: Lane | LaneName = ...) -> str: ...
+
+    @overload
     async def aenqueue(
-        self, command: Command | None = None, /, *, lane: Lane | str = Lane.ROUTINE, **fields: Any
+        self, command: None = None, /, *, lane: Lane | LaneName = ..., **fields: Unpack[CommandFields]
+    ) -> str: ...
+
+    async def aenqueue(
+        self, command: Command | None = None, /, *, lane: Lane | LaneName = Lane.ROUTINE, **fields: Any
     ) -> str:
         """`enqueue`, without blocking the event loop."""
-        return await asyncio.to_thread(self.enqueue, command, lane=lane, **fields)
+        enqueue: Callable[..., str] = self.enqueue
+        return await asyncio.to_thread(enqueue, command, lane=lane, **fields)
 
     async def aenqueue_many(
-        self, commands: Iterable[Command], *, lane: Lane | str = Lane.BULK
+        self, commands: Iterable[Command], *, lane: Lane | LaneName = Lane.BULK
     ) -> EnqueueReport:
         """`enqueue_many`, without blocking the event loop; `commands` is iterated in another thread."""
         return await asyncio.to_thread(self.enqueue_many, commands, lane=lane)

@@ -117,8 +117,8 @@ class TestOneCommand:
     def test_fields_beside_a_whole_command_are_not_silently_dropped(
         self, producer: Producer, redis_url: str
     ) -> None:
-        with pytest.raises((TypeError, InvalidCommandError)):
-            producer.enqueue(make_command(), status="remembered")
+        with pytest.raises(InvalidCommandError, match="give one of them"):
+            producer.enqueue(make_command(), status="remembered")  # type: ignore[call-overload]
         assert queue_length(redis_url, Lane.ROUTINE) == 0
 
     def test_an_invalid_one_leaves_no_trace(self, producer: Producer, ledger: Ledger) -> None:
@@ -126,10 +126,15 @@ class TestOneCommand:
             producer.enqueue(wire_object(username=""))
         assert ledger.redis.keys("*") == []
 
-    @pytest.mark.parametrize("lane", ["fast", "", None])
+    @pytest.mark.parametrize("lane", ["fast", "", None, 1, [], {}])
     def test_an_unknown_lane_leaves_no_trace(self, producer: Producer, ledger: Ledger, lane: Any) -> None:
-        with pytest.raises(ValueError, match="Lane"):
+        with pytest.raises(InvalidCommandError) as caught:
             producer.enqueue(wire_object(), lane=lane)
+        assert str(caught.value) == (
+            "lane: is not one of the allowed values; the rule is 'urgent', 'routine' or 'bulk'"
+        )
+        with pytest.raises(InvalidCommandError, match=r"^lane: "):
+            producer.enqueue_many([wire_object()], lane=lane)
         assert ledger.redis.keys("*") == []
 
     def test_what_is_unknown_is_none(self, producer: Producer) -> None:
