@@ -33,6 +33,8 @@ from device_status.producer import EnqueueReport, Producer, Refusal
 from device_status.settings import Settings, load_settings
 from device_status.verification import Verification
 
+__version__ = "0.1.0"
+
 __all__ = [
     "CommandFields",
     "DeadLetter",
@@ -57,6 +59,7 @@ __all__ = [
     "Status",
     "StatusName",
     "Verification",
+    "__version__",
     "load_settings",
     "parse_command",
 ]

@@ -90,6 +90,10 @@ class Ledger:
             durability=settings.required_durability,
         )
 
+    def close(self) -> None:
+        """Close the connections that no call is using; the next call connects again."""
+        self.redis.connection_pool.disconnect(inuse_connections=False)
+
     def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[Entered]:
         """Write an entry for each command that has none."""
         arguments = [

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, Unpack, overload
+from typing import Any, Final, Self, Unpack, overload
 
 from device_status.command import (
     CommandFields,
@@ -17,7 +17,7 @@ from device_status.command import (
     parse_command,
     parse_lane,
 )
-from device_status.errors import InvalidCommandError, PublishError
+from device_status.errors import InvalidCommandError, PublishError, SettingsError
 from device_status.ledger import Ledger, as_json
 from device_status.outcomes import Conflict, Entered, Record, Reserved, State
 from device_status.publisher import (
@@ -26,7 +26,7 @@ from device_status.publisher import (
     BrokerUnavailableError,
     Publisher,
 )
-from device_status.settings import Settings, load_settings
+from device_status.settings import Settings, SettingsFields, load_settings
 
 Command = DeviceStatusCommand | CommandFields | Mapping[str, object]
 """A command, or its fields. In a mapping other than `CommandFields` no type checker checks them."""
@@ -69,10 +69,15 @@ class EnqueueReport:
 class Producer:
     """Enqueue commands and look them up.
 
-    Safe to share among threads and after a fork; nothing is connected before the first call.
+    Safe to share among threads and after a fork; nothing is connected before the first call. As a context
+    manager it is closed at the end.
 
     Parameters:
-        settings: default: from the environment.
+        settings: as `load_settings` returns them.
+        overrides: instead of `settings`, the keywords of `load_settings`; the environment gives the rest.
+
+    Raises:
+        SettingsError: names the setting, what is wrong with it and what it must be.
 
     Example:
         >>> producer = Producer()
@@ -82,10 +87,24 @@ class Producer:
         ... )
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, **overrides: Unpack[SettingsFields]) -> None:
+        self.settings = _settings(settings, overrides)
         self._ledger = Ledger.of(self.settings)
         self._publisher = Publisher(self.settings.broker_url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to ledger and broker; calls under way keep theirs.
+
+        It may be called again. A later call of another method connects again.
+        """
+        self._publisher.close()
+        self._ledger.close()
 
     @overload
     def enqueue(self, command: Command, /, *, lane: Lane | LaneName = ...) -> str: ...
@@ -251,6 +270,16 @@ def enter_and_publish(
     if waiting:
         publisher.publish(waiting, lane)
     return results
+
+
+def _settings(settings: Settings | None, overrides: SettingsFields) -> Settings:
+    if settings is None:
+        return load_settings(**overrides)
+    if overrides:
+        raise SettingsError("settings: are given whole and as keywords; give one of them")
+    if not isinstance(settings, Settings):
+        raise SettingsError("settings: are not of load_settings(); a URL goes into broker_url=")
+    return settings
 
 
 def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]:

@@ -100,6 +100,14 @@ class Publisher:
         with self._channel(time.monotonic() + MAX_CALL):
             pass
 
+    def close(self) -> None:
+        """Close the connections that no call is using; the next call connects again."""
+        with self._lock:
+            # None, or of the parent: a child must not close what it shares.
+            is_own = self._pid == os.getpid()
+        if is_own:
+            self._close_idle()
+
     def _send(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
         began_at = time.monotonic()
         try:
@@ -136,6 +144,7 @@ class Publisher:
                     raise
         except _BROKER_ERRORS as error:
             if (state := state_of(error)) and state.elsewhere:
+                # What else was connected to a server that can't serve leads there as well.
                 self._close_idle()
             raise self._unavailable(error) from error
         if blocked:
@@ -162,12 +171,16 @@ class Publisher:
         )
 
     def _close_idle(self) -> None:
-        """Connect anew from here on: what was connected to a server that can't serve leads there as well."""
+        """Connect anew from here on."""
         pool, idle = self._connections(), []
         with suppress(ConnectionLimitExceeded):
             while True:
                 idle.append(pool.acquire())
+        deadline = time.monotonic() + _QUICK
         for connection in idle:
+            if self._is_rabbitmq and connection.connected:
+                # It is waited for, and may hang.
+                connection.connection.transport.sock.settimeout(_left(deadline))
             pool.replace(connection)
             connection.release()
 

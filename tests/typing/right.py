@@ -145,6 +145,15 @@ def errors(producer: Producer) -> None:
         print(error)
 
 
+def producers(settings: Settings) -> str:
+    with Producer(broker_url="redis://h", ledger_url="redis://h/1", retention="P30D") as producer:
+        same: Producer = producer
+        same.close()
+    Producer(settings).close()
+    version: str = device_status.__version__
+    return version
+
+
 def settings() -> Settings:
     settings = load_settings(broker_url="redis://h", update_quota=20, retention=timedelta(days=1))
     quota: float = settings.update_quota

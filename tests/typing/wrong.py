@@ -39,5 +39,8 @@ async def from_asyncio(producer: Producer, fields: CommandFields) -> None:
 
 
 def settings() -> None:
+    Producer("redis://127.0.0.1:6379/0")  # error
+    Producer(url="redis://127.0.0.1:6379/0")  # error
+    Producer(broker_url=None)  # error
     load_settings(broker="redis://127.0.0.1:6379/0")  # error
     load_settings(update_quota="many")  # error
