@@ -23,8 +23,10 @@ from device_status.errors import (
     IncidentError,
     InvalidCommandError,
     LedgerUnavailableError,
+    NotRedrivableError,
     PublishError,
     SettingsError,
+    UnknownDeadLetterError,
 )
 from device_status.incident import Progress
 from device_status.incidents import Incidents
@@ -48,6 +50,7 @@ __all__ = [
     "Lane",
     "LaneName",
     "LedgerUnavailableError",
+    "NotRedrivableError",
     "Producer",
     "Progress",
     "PublishError",
@@ -58,6 +61,7 @@ __all__ = [
     "State",
     "Status",
     "StatusName",
+    "UnknownDeadLetterError",
     "Verification",
     "__version__",
     "load_settings",

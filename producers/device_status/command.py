@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar, Unpack
 
 import uuid6
 from pydantic import (
@@ -126,8 +126,7 @@ class DeviceStatusCommand(BaseModel):
     """One requested change: this device of this user of this pool gets this status.
 
     Raises:
-        pydantic.ValidationError: a field breaks its rule. The text names the field and the rule and
-            never repeats the value, since `username` is personal data.
+        InvalidCommandError: a field breaks its rule; as `parse_command`.
     """
 
     model_config = ConfigDict(
@@ -187,6 +186,15 @@ class DeviceStatusCommand(BaseModel):
     )
     requested_by: str | None = Field(None, max_length=256, description="For the audit trail.")
     reason: str | None = Field(None, max_length=1024, description="For the audit trail.")
+
+    def __init__(self, **fields: Unpack[CommandFields]) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise InvalidCommandError(explain(error)) from None
+
+    # So that what only validates does not come this way.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @property
     def region(self) -> str:

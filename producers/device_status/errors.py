@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from device_status.producer import EnqueueReport
 
 
 class DeviceStatusError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Attributes:
+        retryable: whether the same call, with the same command, may succeed later. It then has no second
+            effect.
+    """
+
+    retryable: ClassVar[bool] = False
 
 
 class SettingsError(DeviceStatusError):
@@ -29,6 +36,8 @@ class LedgerUnavailableError(DeviceStatusError):
     The change may have been made. Repeating the call with the same command has no second effect.
     """
 
+    retryable = True
+
 
 class PublishError(DeviceStatusError):
     """The ledger holds the command but the broker did not confirm the message.
@@ -41,10 +50,23 @@ class PublishError(DeviceStatusError):
         report: what `enqueue_many` had done before, None for `enqueue`.
     """
 
+    retryable = True
+
     def __init__(self, text: str, command_ids: list[str], report: EnqueueReport | None = None) -> None:
         super().__init__(text)
         self.command_ids = command_ids
         self.report = report
+
+
+class NotRedrivableError(DeviceStatusError):
+    """This dead letter would end the same way again; the text says what to do instead."""
+
+
+class UnknownDeadLetterError(DeviceStatusError, KeyError):
+    """There is no such dead letter, or not any longer."""
+
+    # KeyError's own would put it in quotation marks.
+    __str__ = Exception.__str__
 
 
 class IncidentError(DeviceStatusError):

@@ -35,7 +35,15 @@ from device_status.outcomes import (
     State,
     Waiting,
 )
-from device_status.scripts import Patience, Scripts, connect, ledger_errors, no_patience, source
+from device_status.scripts import (
+    Patience,
+    Scripts,
+    connect,
+    data_errors,
+    ledger_errors,
+    no_patience,
+    source,
+)
 from device_status.settings import Settings
 from device_status.targets import Target
 
@@ -257,12 +265,13 @@ class Ledger:
 
     def lookup(self, command_id: str) -> Record | None:
         """What is known of a command; None where nothing is, or no longer (see the retention)."""
-        with ledger_errors():
+        with ledger_errors(), data_errors():
             fields = self.redis.hgetall(command_key(command_id))
             if not fields or fields["command_id"] != command_id:
                 target = self.redis.get(f"{PREFIX}id:{command_id}")
                 fields = self.redis.hgetall(PREFIX + target) if target else fields
-        return _record(fields) if fields else None
+        with data_errors():
+            return _record(fields) if fields else None
 
     def open_count(self) -> dict[Lane, int]:
         """Commands without an outcome, per lane."""
@@ -349,7 +358,8 @@ def _entered(result: str) -> Entered:
             return Conflict()
         case "reserved":
             return Reserved()
-    return State(result)
+    with data_errors():
+        return State(result)
 
 
 def _record(fields: dict[str, str]) -> Record:

@@ -163,9 +163,10 @@ class Producer:
                 done before. Repeating the call with the same commands has no second effect.
         """
         lane, report = parse_lane(lane), EnqueueReport()
+        numbered = _numbered(commands)
         refuse = on_refused or report.refused.append
         seen = 0
-        for batch in _batches(commands):
+        for batch in _batches(numbered):
             good: list[tuple[int, DeviceStatusCommand]] = []
             for index, command in batch:
                 try:
@@ -282,9 +283,15 @@ def _settings(settings: Settings | None, overrides: SettingsFields) -> Settings:
     return settings
 
 
-def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]:
+def _numbered(commands: Iterable[Command]) -> Iterator[tuple[int, Command]]:
+    try:
+        return enumerate(commands)
+    except TypeError as error:
+        raise InvalidCommandError("commands: can't be iterated over; give a list or a generator") from error
+
+
+def _batches(numbered: Iterator[tuple[int, Command]]) -> Iterator[list[tuple[int, Command]]]:
     """Commands with their place; an error of theirs comes after the batch that it cut short."""
-    numbered = enumerate(commands)
     while True:
         batch: list[tuple[int, Command]] = []
         try:
@@ -300,6 +307,7 @@ def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]
 
 
 def _checked(command: Command) -> DeviceStatusCommand:
-    checked = command if isinstance(command, DeviceStatusCommand) else parse_command(command)
+    # One that is whole was perhaps made by `model_copy` or `model_construct`, which check nothing.
+    checked = parse_command(dict(command) if isinstance(command, DeviceStatusCommand) else command)
     check_unreserved(checked)
     return checked

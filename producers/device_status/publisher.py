@@ -50,6 +50,8 @@ _BROKER_ERRORS: Final = (OperationalError, KombuError, OSError, redis.RedisError
 class BrokerUnavailableError(DeviceStatusError):
     """The broker can't be reached or did not confirm in time; the text holds no password."""
 
+    retryable = True
+
 
 class Publisher:
     """Publish from any thread, and after a fork: each process has connections of its own."""
@@ -142,7 +144,8 @@ class Publisher:
                     connection.collect()
                     # A connection that failed is not put back: leaving this block with an error replaces it.
                     raise
-        except _BROKER_ERRORS as error:
+        except Exception as error:
+            # What is not the protocol, or has no address, makes the libraries raise whatever comes.
             if (state := state_of(error)) and state.elsewhere:
                 # What else was connected to a server that can't serve leads there as well.
                 self._close_idle()
@@ -166,8 +169,10 @@ class Publisher:
             connection.transport.sock.settimeout(_left(deadline))
 
     def _unavailable(self, error: Exception) -> BrokerUnavailableError:
+        # Of other errors the text may hold anything.
+        why = explain(error) if isinstance(error, _BROKER_ERRORS) else type(error).__name__
         return BrokerUnavailableError(
-            f"the broker {without_password(self._broker_url)} did not take the message ({explain(error)})"
+            f"the broker {without_password(self._broker_url)} did not take the message ({why})"
         )
 
     def _close_idle(self) -> None:

@@ -55,7 +55,8 @@ class SettingsFields(TypedDict, total=False):
 class Settings(BaseSettings):
     """What the producers, the workers and the CLI read from the environment.
 
-    Build it with `load_settings()`, which turns a wrong value into one clear line.
+    Raises:
+        SettingsError: as `load_settings`.
     """
 
     model_config = SettingsConfigDict(
@@ -126,7 +127,10 @@ class Settings(BaseSettings):
     )
 
     def __init__(self, **values: Unpack[SettingsFields]) -> None:
-        super().__init__(**values)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from None
 
     def model_post_init(self, _context: Any) -> None:
         """Check what one field alone can't show."""
@@ -191,14 +195,15 @@ def load_settings(**overrides: Unpack[SettingsFields]) -> Settings:
     Raises:
         SettingsError: names the variable, what is wrong with it and what it must be.
     """
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        problems = (
-            f"DEVICE_STATUS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        raise SettingsError("; ".join(problems)) from None
+    return Settings(**overrides)
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for a person."""
+    return "; ".join(
+        f"DEVICE_STATUS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
 
 
 def _check_url(name: str, url: str, schemes: Collection[str]) -> None:
