@@ -20,6 +20,7 @@ from device_status.command import (
 from device_status.dead_letters import DeadLetter, DeadLetters
 from device_status.errors import (
     DeviceStatusError,
+    IdempotencyConflictError,
     IncidentError,
     InvalidCommandError,
     LedgerUnavailableError,
@@ -44,6 +45,7 @@ __all__ = [
     "DeviceStatusCommand",
     "DeviceStatusError",
     "EnqueueReport",
+    "IdempotencyConflictError",
     "IncidentError",
     "Incidents",
     "InvalidCommandError",

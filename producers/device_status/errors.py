@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from device_status.outcomes import State
     from device_status.producer import EnqueueReport
 
 
@@ -28,6 +31,22 @@ class InvalidCommandError(DeviceStatusError, ValueError):
 
     The text never holds the values of `username` and `device_key`: it may be logged.
     """
+
+
+class IdempotencyConflictError(DeviceStatusError):
+    """The idempotency key belongs to another command, with other content; this one was not accepted.
+
+    Attributes:
+        command_id: of the command that has the key.
+        state: of that command.
+        issued_at: of that command; None if another version of this package wrote it.
+    """
+
+    def __init__(self, text: str, command_id: str, state: State, issued_at: datetime | None) -> None:
+        super().__init__(text)
+        self.command_id = command_id
+        self.state = state
+        self.issued_at = issued_at
 
 
 class LedgerUnavailableError(DeviceStatusError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, Self, Unpack, overload
 
+from device_status.clean import printable
 from device_status.command import (
     CommandFields,
     DeviceStatusCommand,
@@ -17,7 +18,7 @@ from device_status.command import (
     parse_command,
     parse_lane,
 )
-from device_status.errors import InvalidCommandError, PublishError, SettingsError
+from device_status.errors import IdempotencyConflictError, InvalidCommandError, PublishError, SettingsError
 from device_status.ledger import Ledger, as_json
 from device_status.outcomes import Conflict, Entered, Record, Reserved, State
 from device_status.publisher import (
@@ -30,6 +31,8 @@ from device_status.settings import Settings, SettingsFields, load_settings
 
 Command = DeviceStatusCommand | CommandFields | Mapping[str, object]
 """A command, or its fields. In a mapping other than `CommandFields` no type checker checks them."""
+
+_CONFLICT: Final = "idempotency_key: belongs to a command with other content"
 
 COMMANDS_PER_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
 """`enqueue_many` enters and publishes so many at a time."""
@@ -125,12 +128,12 @@ class Producer:
         """Enqueue one command, given whole or as its fields.
 
         Returns:
-            The command id, once the ledger entry is written and the message published. A command
-            whose idempotency key belongs to other content is a dead letter at once (`DeadLetters` has it;
-            `lookup` tells of the other, where the key is the command id).
+            The command id, once the ledger entry is written and the message published.
 
         Raises:
             InvalidCommandError: the command breaks the contract.
+            IdempotencyConflictError: its idempotency key belongs to a command with other content; nothing was
+                written.
             LedgerUnavailableError: it is not known whether it was written, or not confirmed to be safe (see
                 DEVICE_STATUS_DURABILITY); the call may be repeated with the same command.
             PublishError: the broker did not confirm; the call may be repeated with the same command
@@ -139,7 +142,11 @@ class Producer:
         if command is not None and fields:
             raise InvalidCommandError("command: is given whole and as fields; give one of them")
         checked = _checked(fields if command is None else command)
-        enter_and_publish_or_tell(self._ledger, self._publisher, [checked], parse_lane(lane))
+        (result,) = enter_and_publish_or_tell(self._ledger, self._publisher, [checked], parse_lane(lane))
+        match result:
+            case Conflict(command_id, state, issued_at) if state:
+                text = f"{_CONFLICT}, {printable(command_id)}, which is {state}; give another key"
+                raise IdempotencyConflictError(text, command_id, state, issued_at)
         return checked.command_id
 
     def enqueue_many(
@@ -178,7 +185,7 @@ class Producer:
             )
             for (index, _), result in zip(good, results, strict=True):
                 if isinstance(result, Conflict | Reserved):
-                    refuse(Refusal(index, "idempotency_key: belongs to a command with other content"))
+                    refuse(Refusal(index, _CONFLICT))
                 else:
                     report.accepted += 1
                     report.repeated += result is not None
@@ -225,13 +232,13 @@ def enter_and_publish_or_tell(
     report: EnqueueReport | None = None,
     members_of: Life | None = None,
 ) -> list[Entered]:
-    """`enter_and_publish` for callers outside.
+    """`enter_and_publish` for callers outside, who are told what is refused: it is no dead letter.
 
     Raises:
         PublishError: instead of BrokerUnavailableError; says what to do.
     """
     try:
-        return enter_and_publish(ledger, publisher, commands, lane, members_of)
+        return enter_and_publish(ledger, publisher, commands, lane, members_of, bury_refused=False)
     except BrokerUnavailableError as error:
         raise PublishError(
             f"{error}; the ledger holds the command: repeat the call with the same command "
@@ -247,11 +254,14 @@ def enter_and_publish(
     commands: Sequence[DeviceStatusCommand],
     lane: Lane,
     members_of: Life | None = None,
+    *,
+    bury_refused: bool = True,
 ) -> list[Entered]:
     """Enter commands and publish those that need a message; for each what `Ledger.enter` says.
 
     Parameters:
         members_of: the incident that orders the commands; empty is returned where it is gone.
+        bury_refused: as `Ledger.enter`.
 
     Raises:
         BrokerUnavailableError: they are entered, but some or all were not published.
@@ -259,7 +269,7 @@ def enter_and_publish(
     if not commands:
         return []
     if members_of is None:
-        results = ledger.enter(commands, lane)
+        results = ledger.enter(commands, lane, bury_refused=bury_refused)
     else:
         results = ledger.enter_members(members_of.incident_id, members_of.life, commands, lane)
     # What is past `queued` has been received; what is still `queued` may have lost its message.

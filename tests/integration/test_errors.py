@@ -268,6 +268,7 @@ class TestWhateverIsAnswered:
 
 RETRYABLE = {
     "DeviceStatusError": False,
+    "IdempotencyConflictError": False,
     "IncidentError": False,
     "InvalidCommandError": False,
     "LedgerUnavailableError": True,

@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from device_status import (
+    DeadLetters,
     DeviceStatusError,
+    IdempotencyConflictError,
     InvalidCommandError,
     Lane,
     LedgerUnavailableError,
@@ -164,15 +166,73 @@ class TestRepeating:
         producer.enqueue(command)
         assert queue_length(redis_url, Lane.ROUTINE) == 1
 
-    def test_a_conflict_is_not_published_and_looked_up_as_a_dead_letter(
-        self, producer: Producer, redis_url: str
+
+class TestConflicts:
+    """The idempotency key belongs to a command with other content."""
+
+    def test_a_key_of_another_command_is_an_error_that_says_what_has_it(
+        self, producer: Producer, redis_url: str, ledger: Ledger
     ) -> None:
-        producer.enqueue(wire_object(idempotency_key="one"))
-        other = producer.enqueue(wire_object(idempotency_key="one", status="remembered"))
-        record = producer.lookup(other)
-        assert record is not None
-        assert (record.outcome, record.error_code) == (State.DEAD_LETTERED, "IdempotencyConflict")
+        first = make_command(command_id="first", idempotency_key="one")
+        producer.enqueue(first)
+        for state, name in ((State.QUEUED, USERNAME), (State.SUCCEEDED, "grace")):
+            if state is State.SUCCEEDED:
+                settle(ledger, [first.to_wire()])
+            with pytest.raises(IdempotencyConflictError) as caught:
+                producer.enqueue(wire_object(idempotency_key="one", status="remembered", username=name))
+            error = caught.value
+            assert (error.command_id, error.state, error.issued_at) == ("first", state, first.issued_at)
+            assert not error.retryable
+            assert str(error) == (
+                "idempotency_key: belongs to a command with other content, first, which is "
+                f"{state}; give another key"
+            )
         assert queue_length(redis_url, Lane.ROUTINE) == 1
+
+    def test_the_first_goes_on(self, producer: Producer, ledger: Ledger) -> None:
+        first = make_command(command_id="one")
+        producer.enqueue(first)
+        with pytest.raises(IdempotencyConflictError):
+            producer.enqueue(wire_object(command_id="one", status="remembered"))
+        assert producer.enqueue(first) == "one"
+        settle(ledger, [first.to_wire()])
+        record = producer.lookup("one")
+        assert record is not None
+        assert record.outcome is State.SUCCEEDED
+
+    def test_what_a_caller_was_told_is_no_dead_letter(
+        self, producer: Producer, settings: Settings, ledger: Ledger
+    ) -> None:
+        producer.enqueue(wire_object(command_id="first", idempotency_key="one"))
+        before = sorted(ledger.redis.keys("*"))
+        with pytest.raises(IdempotencyConflictError):
+            producer.enqueue(wire_object(command_id="second", idempotency_key="one", status="remembered"))
+        second = wire_object(command_id="third", idempotency_key="one", status="remembered")
+        assert len(producer.enqueue_many([second]).refused) == 1
+        assert list(DeadLetters(settings).list()) == []
+        assert producer.lookup("second") is None
+        assert sorted(ledger.redis.keys("*")) == before
+
+    def test_asyncio_gets_the_same(self, producer: Producer) -> None:
+        producer.enqueue(wire_object(idempotency_key="one"))
+        with pytest.raises(IdempotencyConflictError):
+            asyncio.run(producer.aenqueue(wire_object(idempotency_key="one", status="remembered")))
+
+    def test_a_first_command_of_another_version_is_named_without_its_time(
+        self, producer: Producer, ledger: Ledger
+    ) -> None:
+        producer.enqueue(wire_object(command_id="first", idempotency_key="one"))
+        ledger.redis.hset("device-status:command:one", "command", '{"schema_version":2}')
+        with pytest.raises(IdempotencyConflictError) as caught:
+            producer.enqueue(wire_object(idempotency_key="one", status="remembered"))
+        assert (caught.value.command_id, caught.value.issued_at) == ("first", None)
+
+    def test_an_id_that_would_steer_a_terminal_is_escaped_in_the_text(self, producer: Producer) -> None:
+        producer.enqueue(wire_object(command_id="\x1b[2J", idempotency_key="one"))
+        with pytest.raises(IdempotencyConflictError) as caught:
+            producer.enqueue(wire_object(idempotency_key="one", status="remembered"))
+        assert str(caught.value).isprintable()
+        assert caught.value.command_id == "\x1b[2J"
 
 
 class TestManyCommands:
