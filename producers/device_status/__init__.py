@@ -8,15 +8,26 @@ Everything a service needs to publish commands and follow them is here; the rest
 for the workers and the `device-status` command.
 """
 
-from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
+from device_status.command import (
+    CommandFields,
+    DeviceStatusCommand,
+    Lane,
+    LaneName,
+    Status,
+    StatusName,
+    parse_command,
+)
 from device_status.dead_letters import DeadLetter, DeadLetters
 from device_status.errors import (
     DeviceStatusError,
+    IdempotencyConflictError,
     IncidentError,
     InvalidCommandError,
     LedgerUnavailableError,
+    NotRedrivableError,
     PublishError,
     SettingsError,
+    UnknownDeadLetterError,
 )
 from device_status.incident import Progress
 from device_status.incidents import Incidents
@@ -25,17 +36,23 @@ from device_status.producer import EnqueueReport, Producer, Refusal
 from device_status.settings import Settings, load_settings
 from device_status.verification import Verification
 
+__version__ = "0.1.0"
+
 __all__ = [
+    "CommandFields",
     "DeadLetter",
     "DeadLetters",
     "DeviceStatusCommand",
     "DeviceStatusError",
     "EnqueueReport",
+    "IdempotencyConflictError",
     "IncidentError",
     "Incidents",
     "InvalidCommandError",
     "Lane",
+    "LaneName",
     "LedgerUnavailableError",
+    "NotRedrivableError",
     "Producer",
     "Progress",
     "PublishError",
@@ -45,7 +62,10 @@ __all__ = [
     "SettingsError",
     "State",
     "Status",
+    "StatusName",
+    "UnknownDeadLetterError",
     "Verification",
+    "__version__",
     "load_settings",
     "parse_command",
 ]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar, Unpack
 
 import uuid6
 from pydantic import (
@@ -50,6 +50,34 @@ class Lane(StrEnum):
     URGENT = "urgent"
     ROUTINE = "routine"
     BULK = "bulk"
+
+
+StatusName = Literal["remembered", "not_remembered"]
+"""A `Status` by its text."""
+
+LaneName = Literal["urgent", "routine", "bulk"]
+"""A `Lane` by its text."""
+
+
+class _RequiredFields(TypedDict):
+    user_pool_id: str
+    username: str
+    device_key: str
+    status: Status | StatusName
+
+
+class CommandFields(_RequiredFields, total=False):
+    """The fields of a `DeviceStatusCommand` as a caller gives them: for type checkers and editors."""
+
+    command_id: str
+    idempotency_key: str
+    issued_at: datetime | str
+    """With an offset; as text in RFC 3339."""
+    expires_at: datetime | str | None
+    incident_id: str | None
+    requested_by: str | None
+    reason: str | None
+    schema_version: Literal[1]
 
 
 def _utc_from_rfc_3339(value: object) -> datetime:
@@ -98,8 +126,7 @@ class DeviceStatusCommand(BaseModel):
     """One requested change: this device of this user of this pool gets this status.
 
     Raises:
-        pydantic.ValidationError: a field breaks its rule. The text names the field and the rule and
-            never repeats the value, since `username` is personal data.
+        InvalidCommandError: a field breaks its rule; as `parse_command`.
     """
 
     model_config = ConfigDict(
@@ -160,6 +187,15 @@ class DeviceStatusCommand(BaseModel):
     requested_by: str | None = Field(None, max_length=256, description="For the audit trail.")
     reason: str | None = Field(None, max_length=1024, description="For the audit trail.")
 
+    def __init__(self, **fields: Unpack[CommandFields]) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise InvalidCommandError(explain(error)) from None
+
+    # So that what only validates does not come this way.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
     @property
     def region(self) -> str:
         """The AWS Region that the pool lives in."""
@@ -187,7 +223,7 @@ class DeviceStatusCommand(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def parse_command(fields: Mapping[str, Any]) -> DeviceStatusCommand:
+def parse_command(fields: CommandFields | Mapping[str, object]) -> DeviceStatusCommand:
     """Check `fields` against the contract.
 
     Raises:
@@ -197,6 +233,16 @@ def parse_command(fields: Mapping[str, Any]) -> DeviceStatusCommand:
         return DeviceStatusCommand.model_validate(fields)
     except ValidationError as error:
         raise InvalidCommandError(explain(error)) from None
+
+
+def parse_lane(lane: Lane | LaneName) -> Lane:
+    """Raises InvalidCommandError if it is not a lane."""
+    return _parse_name("lane", Lane, lane)
+
+
+def parse_status(status: Status | StatusName) -> Status:
+    """Raises InvalidCommandError if it is not a status."""
+    return _parse_name("status", Status, status)
 
 
 def check_unreserved(command: DeviceStatusCommand) -> None:
@@ -261,6 +307,19 @@ def _explain_one(problem: dict[str, Any]) -> str:
             what = f"is {type(problem['input']).__name__}; the rule: {rule[:1].lower()}{rule[1:]}"
     # A field's name is the sender's: it may hold anything, line breaks included.
     return f"{where.encode('unicode_escape').decode()}: {what}"
+
+
+_Name = TypeVar("_Name", bound=StrEnum)
+
+
+def _parse_name(where: str, names: type[_Name], name: str) -> _Name:
+    try:
+        return names(name)
+    except ValueError:
+        *most, last = (f"'{each}'" for each in names)
+        raise InvalidCommandError(
+            f"{where}: is not one of the allowed values; the rule is {', '.join(most)} or {last}"
+        ) from None
 
 
 def _sha256(*parts: str) -> str:

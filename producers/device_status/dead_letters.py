@@ -8,18 +8,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from device_status.clean import printable
 from device_status.command import DeviceStatusCommand, Lane
-from device_status.errors import DeviceStatusError, PublishError
+from device_status.errors import NotRedrivableError, PublishError, UnknownDeadLetterError
 from device_status.ledger import PREFIX, Ledger, from_ms, own_ms, parse_stored
 from device_status.publisher import BrokerUnavailableError, Publisher
-from device_status.scripts import ledger_errors
+from device_status.scripts import data_errors, ledger_errors
 from device_status.settings import Settings, load_settings
 
 _PAGE: Final = 500
-
-
-class NotRedrivableError(DeviceStatusError):
-    """This dead letter would end the same way again; the text says what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ class DeadLetters:
             Its command id; for a user the id of the dead letter.
 
         Raises:
-            KeyError: no such dead letter.
+            UnknownDeadLetterError: it is not there; the text names it.
             NotRedrivableError: it is no command, its idempotency key belongs to another, or its incident
                 is not running.
             PublishError: it waits in the ledger now; the sweeper will publish it.
@@ -142,7 +139,9 @@ class DeadLetters:
                 raise NotRedrivableError(
                     f"{letter_id}: is no valid command ({code}); correct it and send it anew"
                 )
-        raise KeyError(letter_id)
+        raise UnknownDeadLetterError(
+            f"no dead letter {printable(letter_id)}: never written, redriven, or purged"
+        )
 
     def purge(self, *, older_than: timedelta = timedelta(0)) -> int:
         """Remove those that became dead letters at least `older_than` ago, for good; says how many."""
@@ -189,6 +188,11 @@ def _purge(ledger: Ledger, older_than: timedelta, which: str) -> int:
 
 
 def _letter(fields: dict[str, str]) -> DeadLetter:
+    with data_errors():
+        return _read_letter(fields)
+
+
+def _read_letter(fields: dict[str, str]) -> DeadLetter:
     command = parse_stored(fields["command"]) if fields.get("command") else None
     return DeadLetter(
         id=fields["id"],

@@ -23,6 +23,16 @@ class _Following:
     long as that keeps their connections, while the name leads to the new one.
     """
 
+    def connect(self) -> None:
+        """As redis-py's; whatever else goes wrong on the way is a `redis.ConnectionError` too."""
+        try:
+            super().connect()  # type: ignore[misc]
+        except (redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            # Such as UnicodeError, for a host name that DNS can't hold.
+            raise redis.ConnectionError(f"it can't be connected to ({type(error).__name__})") from error
+
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         """As redis-py's; such an answer raises `redis.ConnectionError`, after which it connects again."""
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from device_status.clean import printable
 from device_status.command import Status
 from device_status.errors import IncidentError, InvalidCommandError
 from device_status.incident import make_command
@@ -40,7 +41,7 @@ def check_pool(user_pool_id: str, status: Status) -> None:
 
 def unknown(incident_id: str) -> IncidentError:
     """The error of an incident that is not there."""
-    return IncidentError(f"no incident {incident_id}: never opened, or past the retention")
+    return IncidentError(f"no incident {printable(incident_id)}: never opened, or past the retention")
 
 
 def _check(user_pool_id: str, username: str, status: Status) -> None:

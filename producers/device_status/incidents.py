@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from device_status.command import Lane, Status
+from device_status.command import Lane, Status, StatusName, parse_status
 from device_status.errors import IncidentError
 from device_status.incident import Progress, make_command, read_progress
 from device_status.incident_ledger import IncidentLedger, KeptIncidents
@@ -50,7 +50,7 @@ class Incidents:
         users: Iterable[str] = (),
         devices: Iterable[tuple[str, str]] = (),
         all_users: bool = False,
-        status: Status | str = Status.NOT_REMEMBERED,
+        status: Status | StatusName = Status.NOT_REMEMBERED,
         reason: str | None = None,
         requested_by: str | None = None,
         urgent: bool = False,
@@ -80,7 +80,7 @@ class Incidents:
             IncidentError: it was cancelled, or opened for another pool or status.
             LedgerUnavailableError, PublishError: the same call again goes on.
         """
-        status = Status(status)
+        status = parse_status(status)
         check_pool(user_pool_id, status)
         self._begin(incident_id, user_pool_id, status, urgent, reason, requested_by, all_users=all_users)
         self.add_users(incident_id, user_pool_id, users, on_added)

@@ -35,7 +35,15 @@ from device_status.outcomes import (
     State,
     Waiting,
 )
-from device_status.scripts import Patience, Scripts, connect, ledger_errors, no_patience, source
+from device_status.scripts import (
+    Patience,
+    Scripts,
+    connect,
+    data_errors,
+    ledger_errors,
+    no_patience,
+    source,
+)
 from device_status.settings import Settings
 from device_status.targets import Target
 
@@ -90,15 +98,26 @@ class Ledger:
             durability=settings.required_durability,
         )
 
-    def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[Entered]:
-        """Write an entry for each command that has none."""
+    def close(self) -> None:
+        """Close the connections that no call is using; the next call connects again."""
+        self.redis.connection_pool.disconnect(inuse_connections=False)
+
+    def enter(
+        self, commands: Sequence[DeviceStatusCommand], lane: Lane, *, bury_refused: bool = True
+    ) -> list[Entered]:
+        """Write an entry for each command that has none.
+
+        Parameters:
+            bury_refused: whether one whose key belongs to another becomes a dead letter; otherwise the caller
+                says so to whoever gave it.
+        """
         arguments = [
             text
             for command in commands
             for text in (command.idempotency_key, command.command_id, command.fingerprint, as_json(command))
         ]
         entries = [command_key(command.idempotency_key) for command in commands]
-        results = self.scripts.run("enter", entries, lane, self.retention_ms, *arguments)
+        results = self.scripts.run("enter", entries, lane, self.retention_ms, int(bury_refused), *arguments)
         return [_entered(result) for result in results]
 
     def enter_members(
@@ -253,12 +272,13 @@ class Ledger:
 
     def lookup(self, command_id: str) -> Record | None:
         """What is known of a command; None where nothing is, or no longer (see the retention)."""
-        with ledger_errors():
+        with ledger_errors(), data_errors():
             fields = self.redis.hgetall(command_key(command_id))
             if not fields or fields["command_id"] != command_id:
                 target = self.redis.get(f"{PREFIX}id:{command_id}")
                 fields = self.redis.hgetall(PREFIX + target) if target else fields
-        return _record(fields) if fields else None
+        with data_errors():
+            return _record(fields) if fields else None
 
     def open_count(self) -> dict[Lane, int]:
         """Commands without an outcome, per lane."""
@@ -337,15 +357,21 @@ def from_ms(milliseconds: str | int) -> datetime:
     return datetime.fromtimestamp(float(milliseconds) / 1000, UTC)
 
 
-def _entered(result: str) -> Entered:
+def _entered(result: str | list[str]) -> Entered:
     match result:
+        case ["conflict", command_id, state, command]:
+            first = parse_stored(command)
+            with data_errors():
+                return Conflict(command_id, State(state), first.issued_at if first else None)
         case "entered":
             return None
         case "conflict":
             return Conflict()
         case "reserved":
             return Reserved()
-    return State(result)
+        case state:
+            with data_errors():
+                return State(str(state))
 
 
 def _record(fields: dict[str, str]) -> Record:

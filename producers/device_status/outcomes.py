@@ -72,7 +72,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Another command holds the idempotency key; this one is a dead letter now."""
+    """Another command, with other content, holds the idempotency key. What is known of it stands here if this
+    one did not become a dead letter.
+    """
+
+    command_id: str = ""
+    state: State | None = None
+    issued_at: datetime | None = None
+    """None, too, if another version of the contract wrote it."""
 
 
 @dataclass(frozen=True, slots=True)

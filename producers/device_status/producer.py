@@ -6,10 +6,19 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Self, Unpack, overload
 
-from device_status.command import DeviceStatusCommand, Lane, check_unreserved, parse_command
-from device_status.errors import InvalidCommandError, PublishError
+from device_status.clean import printable
+from device_status.command import (
+    CommandFields,
+    DeviceStatusCommand,
+    Lane,
+    LaneName,
+    check_unreserved,
+    parse_command,
+    parse_lane,
+)
+from device_status.errors import IdempotencyConflictError, InvalidCommandError, PublishError, SettingsError
 from device_status.ledger import Ledger, as_json
 from device_status.outcomes import Conflict, Entered, Record, Reserved, State
 from device_status.publisher import (
@@ -18,9 +27,12 @@ from device_status.publisher import (
     BrokerUnavailableError,
     Publisher,
 )
-from device_status.settings import Settings, load_settings
+from device_status.settings import Settings, SettingsFields, load_settings
 
-Command = DeviceStatusCommand | Mapping[str, Any]
+Command = DeviceStatusCommand | CommandFields | Mapping[str, object]
+"""A command, or its fields. In a mapping other than `CommandFields` no type checker checks them."""
+
+_CONFLICT: Final = "idempotency_key: belongs to a command with other content"
 
 COMMANDS_PER_BATCH: Final = MOST_COMMANDS_A_MESSAGE * MESSAGES_A_BATCH
 """`enqueue_many` enters and publishes so many at a time."""
@@ -60,10 +72,15 @@ class EnqueueReport:
 class Producer:
     """Enqueue commands and look them up.
 
-    Safe to share among threads and after a fork; nothing is connected before the first call.
+    Safe to share among threads and after a fork; nothing is connected before the first call. As a context
+    manager it is closed at the end.
 
     Parameters:
-        settings: default: from the environment.
+        settings: as `load_settings` returns them.
+        overrides: instead of `settings`, the keywords of `load_settings`; the environment gives the rest.
+
+    Raises:
+        SettingsError: names the setting, what is wrong with it and what it must be.
 
     Example:
         >>> producer = Producer()
@@ -73,44 +90,70 @@ class Producer:
         ... )
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, **overrides: Unpack[SettingsFields]) -> None:
+        self.settings = _settings(settings, overrides)
         self._ledger = Ledger.of(self.settings)
         self._publisher = Publisher(self.settings.broker_url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to ledger and broker; calls under way keep theirs.
+
+        It may be called again. A later call of another method connects again.
+        """
+        self._publisher.close()
+        self._ledger.close()
+
+    @overload
+    def enqueue(self, command: Command, /, *, lane: Lane | LaneName = ...) -> str: ...
+
+    @overload
+    def enqueue(
+        self, command: None = None, /, *, lane: Lane | LaneName = ..., **fields: Unpack[CommandFields]
+    ) -> str: ...
 
     def enqueue(
         self,
         command: Command | None = None,
         /,
         *,
-        lane: Lane | str = Lane.ROUTINE,
+        lane: Lane | LaneName = Lane.ROUTINE,
         **fields: Any,
     ) -> str:
         """Enqueue one command, given whole or as its fields.
 
         Returns:
-            The command id, once the ledger entry is written and the message published. A command
-            whose idempotency key belongs to other content is a dead letter at once (`DeadLetters` has it;
-            `lookup` tells of the other, where the key is the command id).
+            The command id, once the ledger entry is written and the message published.
 
         Raises:
             InvalidCommandError: the command breaks the contract.
+            IdempotencyConflictError: its idempotency key belongs to a command with other content; nothing was
+                written.
             LedgerUnavailableError: it is not known whether it was written, or not confirmed to be safe (see
                 DEVICE_STATUS_DURABILITY); the call may be repeated with the same command.
             PublishError: the broker did not confirm; the call may be repeated with the same command
                 (its id is in the error), without a second effect.
         """
         if command is not None and fields:
-            raise TypeError("enqueue takes a command, or its fields, not both")
+            raise InvalidCommandError("command: is given whole and as fields; give one of them")
         checked = _checked(fields if command is None else command)
-        enter_and_publish_or_tell(self._ledger, self._publisher, [checked], Lane(lane))
+        (result,) = enter_and_publish_or_tell(self._ledger, self._publisher, [checked], parse_lane(lane))
+        match result:
+            case Conflict(command_id, state, issued_at) if state:
+                text = f"{_CONFLICT}, {printable(command_id)}, which is {state}; give another key"
+                raise IdempotencyConflictError(text, command_id, state, issued_at)
         return checked.command_id
 
     def enqueue_many(
         self,
         commands: Iterable[Command],
         *,
-        lane: Lane | str = Lane.BULK,
+        lane: Lane | LaneName = Lane.BULK,
         on_refused: Callable[[Refusal], None] | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> EnqueueReport:
@@ -126,10 +169,11 @@ class Producer:
             LedgerUnavailableError, PublishError: as `enqueue`; `PublishError.report` says what was
                 done before. Repeating the call with the same commands has no second effect.
         """
-        lane, report = Lane(lane), EnqueueReport()
+        lane, report = parse_lane(lane), EnqueueReport()
+        numbered = _numbered(commands)
         refuse = on_refused or report.refused.append
         seen = 0
-        for batch in _batches(commands):
+        for batch in _batches(numbered):
             good: list[tuple[int, DeviceStatusCommand]] = []
             for index, command in batch:
                 try:
@@ -141,7 +185,7 @@ class Producer:
             )
             for (index, _), result in zip(good, results, strict=True):
                 if isinstance(result, Conflict | Reserved):
-                    refuse(Refusal(index, "idempotency_key: belongs to a command with other content"))
+                    refuse(Refusal(index, _CONFLICT))
                 else:
                     report.accepted += 1
                     report.repeated += result is not None
@@ -154,14 +198,23 @@ class Producer:
         """State and outcome of a command; None where nothing is known, or no longer (the retention)."""
         return self._ledger.lookup(command_id)
 
+    @overload
+    async def aenqueue(self, command: Command, /, *, lane: Lane | LaneName = ...) -> str: ...
+
+    @overload
     async def aenqueue(
-        self, command: Command | None = None, /, *, lane: Lane | str = Lane.ROUTINE, **fields: Any
+        self, command: None = None, /, *, lane: Lane | LaneName = ..., **fields: Unpack[CommandFields]
+    ) -> str: ...
+
+    async def aenqueue(
+        self, command: Command | None = None, /, *, lane: Lane | LaneName = Lane.ROUTINE, **fields: Any
     ) -> str:
         """`enqueue`, without blocking the event loop."""
-        return await asyncio.to_thread(self.enqueue, command, lane=lane, **fields)
+        enqueue: Callable[..., str] = self.enqueue
+        return await asyncio.to_thread(enqueue, command, lane=lane, **fields)
 
     async def aenqueue_many(
-        self, commands: Iterable[Command], *, lane: Lane | str = Lane.BULK
+        self, commands: Iterable[Command], *, lane: Lane | LaneName = Lane.BULK
     ) -> EnqueueReport:
         """`enqueue_many`, without blocking the event loop; `commands` is iterated in another thread."""
         return await asyncio.to_thread(self.enqueue_many, commands, lane=lane)
@@ -179,13 +232,13 @@ def enter_and_publish_or_tell(
     report: EnqueueReport | None = None,
     members_of: Life | None = None,
 ) -> list[Entered]:
-    """`enter_and_publish` for callers outside.
+    """`enter_and_publish` for callers outside, who are told what is refused: it is no dead letter.
 
     Raises:
         PublishError: instead of BrokerUnavailableError; says what to do.
     """
     try:
-        return enter_and_publish(ledger, publisher, commands, lane, members_of)
+        return enter_and_publish(ledger, publisher, commands, lane, members_of, bury_refused=False)
     except BrokerUnavailableError as error:
         raise PublishError(
             f"{error}; the ledger holds the command: repeat the call with the same command "
@@ -201,11 +254,14 @@ def enter_and_publish(
     commands: Sequence[DeviceStatusCommand],
     lane: Lane,
     members_of: Life | None = None,
+    *,
+    bury_refused: bool = True,
 ) -> list[Entered]:
     """Enter commands and publish those that need a message; for each what `Ledger.enter` says.
 
     Parameters:
         members_of: the incident that orders the commands; empty is returned where it is gone.
+        bury_refused: as `Ledger.enter`.
 
     Raises:
         BrokerUnavailableError: they are entered, but some or all were not published.
@@ -213,7 +269,7 @@ def enter_and_publish(
     if not commands:
         return []
     if members_of is None:
-        results = ledger.enter(commands, lane)
+        results = ledger.enter(commands, lane, bury_refused=bury_refused)
     else:
         results = ledger.enter_members(members_of.incident_id, members_of.life, commands, lane)
     # What is past `queued` has been received; what is still `queued` may have lost its message.
@@ -227,9 +283,25 @@ def enter_and_publish(
     return results
 
 
-def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]:
+def _settings(settings: Settings | None, overrides: SettingsFields) -> Settings:
+    if settings is None:
+        return load_settings(**overrides)
+    if overrides:
+        raise SettingsError("settings: are given whole and as keywords; give one of them")
+    if not isinstance(settings, Settings):
+        raise SettingsError("settings: are not of load_settings(); a URL goes into broker_url=")
+    return settings
+
+
+def _numbered(commands: Iterable[Command]) -> Iterator[tuple[int, Command]]:
+    try:
+        return enumerate(commands)
+    except TypeError as error:
+        raise InvalidCommandError("commands: can't be iterated over; give a list or a generator") from error
+
+
+def _batches(numbered: Iterator[tuple[int, Command]]) -> Iterator[list[tuple[int, Command]]]:
     """Commands with their place; an error of theirs comes after the batch that it cut short."""
-    numbered = enumerate(commands)
     while True:
         batch: list[tuple[int, Command]] = []
         try:
@@ -245,6 +317,7 @@ def _batches(commands: Iterable[Command]) -> Iterator[list[tuple[int, Command]]]
 
 
 def _checked(command: Command) -> DeviceStatusCommand:
-    checked = command if isinstance(command, DeviceStatusCommand) else parse_command(command)
+    # One that is whole was perhaps made by `model_copy` or `model_construct`, which check nothing.
+    checked = parse_command(dict(command) if isinstance(command, DeviceStatusCommand) else command)
     check_unreserved(checked)
     return checked

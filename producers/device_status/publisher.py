@@ -50,6 +50,8 @@ _BROKER_ERRORS: Final = (OperationalError, KombuError, OSError, redis.RedisError
 class BrokerUnavailableError(DeviceStatusError):
     """The broker can't be reached or did not confirm in time; the text holds no password."""
 
+    retryable = True
+
 
 class Publisher:
     """Publish from any thread, and after a fork: each process has connections of its own."""
@@ -100,6 +102,14 @@ class Publisher:
         with self._channel(time.monotonic() + MAX_CALL):
             pass
 
+    def close(self) -> None:
+        """Close the connections that no call is using; the next call connects again."""
+        with self._lock:
+            # None, or of the parent: a child must not close what it shares.
+            is_own = self._pid == os.getpid()
+        if is_own:
+            self._close_idle()
+
     def _send(self, messages: Sequence[tuple[tuple[str, str], Lane]]) -> None:
         began_at = time.monotonic()
         try:
@@ -134,8 +144,10 @@ class Publisher:
                     connection.collect()
                     # A connection that failed is not put back: leaving this block with an error replaces it.
                     raise
-        except _BROKER_ERRORS as error:
+        except Exception as error:
+            # What is not the protocol, or has no address, makes the libraries raise whatever comes.
             if (state := state_of(error)) and state.elsewhere:
+                # What else was connected to a server that can't serve leads there as well.
                 self._close_idle()
             raise self._unavailable(error) from error
         if blocked:
@@ -157,17 +169,23 @@ class Publisher:
             connection.transport.sock.settimeout(_left(deadline))
 
     def _unavailable(self, error: Exception) -> BrokerUnavailableError:
+        # Of other errors the text may hold anything.
+        why = explain(error) if isinstance(error, _BROKER_ERRORS) else type(error).__name__
         return BrokerUnavailableError(
-            f"the broker {without_password(self._broker_url)} did not take the message ({explain(error)})"
+            f"the broker {without_password(self._broker_url)} did not take the message ({why})"
         )
 
     def _close_idle(self) -> None:
-        """Connect anew from here on: what was connected to a server that can't serve leads there as well."""
+        """Connect anew from here on."""
         pool, idle = self._connections(), []
         with suppress(ConnectionLimitExceeded):
             while True:
                 idle.append(pool.acquire())
+        deadline = time.monotonic() + _QUICK
         for connection in idle:
+            if self._is_rabbitmq and connection.connected:
+                # It is waited for, and may hang.
+                connection.connection.transport.sock.settimeout(_left(deadline))
             pool.replace(connection)
             connection.release()
 

@@ -15,7 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from device_status.durability import IN_MEMORY, WAITED_FOR, Durability
-from device_status.errors import DeviceStatusError, LedgerUnavailableError
+from device_status.errors import DeviceStatusError, InvalidCommandError, LedgerUnavailableError
 from device_status.following import following
 from device_status.server_states import is_about_data, told, what_to_do
 from device_status.tls import redis_options
@@ -84,6 +84,20 @@ def ledger_errors() -> Iterator[None]:
         advice = what_to_do(error) or "check DEVICE_STATUS_LEDGER_URL and the server"
         raise LedgerUnavailableError(
             f"the ledger did not serve the call {what}; {advice}, then repeat the call with the same command"
+        ) from error
+    except UnicodeEncodeError:
+        raise InvalidCommandError("a text holds half a character, which can't be written in UTF-8") from None
+
+
+@contextmanager
+def data_errors() -> Iterator[None]:
+    """Turn the errors of reading what another version wrote into ours."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise DeviceStatusError(
+            f"the ledger holds what this version does not expect ({type(error).__name__}); "
+            "another version wrote it, or something else uses its keys"
         ) from error
 
 

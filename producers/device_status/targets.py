@@ -89,7 +89,7 @@ def read_accounts(text: str) -> Accounts:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise ValueError(f"{where}: {problem['msg']}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         rule = '{"eu-west-1_*": {"role_arn": "arn:aws:iam::123456789012:role/device-status"}}'
         raise ValueError(f"is no JSON; it must be as {rule}") from None
     for (one, first), (other, second) in combinations(accounts.items(), 2):

@@ -96,7 +96,10 @@ class TestSend:
             run(site.environment, "send", *options(first))
             sent = run(site.environment, "send", *options(second | ours), "--wait", "30")
             assert (sent.returncode, sent.stdout) == (1, "")
-            assert "IdempotencyConflict: " in sent.stderr
+            assert sent.stderr.startswith(
+                "device-status: refused: idempotency_key: belongs to a command with"
+            )
+            assert len(sent.stderr.splitlines()) == 1
             assert site.status_of(second) == "remembered"
         again = run(site.environment, "send", *options(first), "--wait", "30")
         assert again.returncode == 0

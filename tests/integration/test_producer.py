@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from device_status import (
+    DeadLetters,
     DeviceStatusError,
+    IdempotencyConflictError,
     InvalidCommandError,
     Lane,
     LedgerUnavailableError,
@@ -117,8 +119,8 @@ class TestOneCommand:
     def test_fields_beside_a_whole_command_are_not_silently_dropped(
         self, producer: Producer, redis_url: str
     ) -> None:
-        with pytest.raises((TypeError, InvalidCommandError)):
-            producer.enqueue(make_command(), status="remembered")
+        with pytest.raises(InvalidCommandError, match="give one of them"):
+            producer.enqueue(make_command(), status="remembered")  # type: ignore[call-overload]
         assert queue_length(redis_url, Lane.ROUTINE) == 0
 
     def test_an_invalid_one_leaves_no_trace(self, producer: Producer, ledger: Ledger) -> None:
@@ -126,10 +128,15 @@ class TestOneCommand:
             producer.enqueue(wire_object(username=""))
         assert ledger.redis.keys("*") == []
 
-    @pytest.mark.parametrize("lane", ["fast", "", None])
+    @pytest.mark.parametrize("lane", ["fast", "", None, 1, [], {}])
     def test_an_unknown_lane_leaves_no_trace(self, producer: Producer, ledger: Ledger, lane: Any) -> None:
-        with pytest.raises(ValueError, match="Lane"):
+        with pytest.raises(InvalidCommandError) as caught:
             producer.enqueue(wire_object(), lane=lane)
+        assert str(caught.value) == (
+            "lane: is not one of the allowed values; the rule is 'urgent', 'routine' or 'bulk'"
+        )
+        with pytest.raises(InvalidCommandError, match=r"^lane: "):
+            producer.enqueue_many([wire_object()], lane=lane)
         assert ledger.redis.keys("*") == []
 
     def test_what_is_unknown_is_none(self, producer: Producer) -> None:
@@ -159,15 +166,73 @@ class TestRepeating:
         producer.enqueue(command)
         assert queue_length(redis_url, Lane.ROUTINE) == 1
 
-    def test_a_conflict_is_not_published_and_looked_up_as_a_dead_letter(
-        self, producer: Producer, redis_url: str
+
+class TestConflicts:
+    """The idempotency key belongs to a command with other content."""
+
+    def test_a_key_of_another_command_is_an_error_that_says_what_has_it(
+        self, producer: Producer, redis_url: str, ledger: Ledger
     ) -> None:
-        producer.enqueue(wire_object(idempotency_key="one"))
-        other = producer.enqueue(wire_object(idempotency_key="one", status="remembered"))
-        record = producer.lookup(other)
-        assert record is not None
-        assert (record.outcome, record.error_code) == (State.DEAD_LETTERED, "IdempotencyConflict")
+        first = make_command(command_id="first", idempotency_key="one")
+        producer.enqueue(first)
+        for state, name in ((State.QUEUED, USERNAME), (State.SUCCEEDED, "grace")):
+            if state is State.SUCCEEDED:
+                settle(ledger, [first.to_wire()])
+            with pytest.raises(IdempotencyConflictError) as caught:
+                producer.enqueue(wire_object(idempotency_key="one", status="remembered", username=name))
+            error = caught.value
+            assert (error.command_id, error.state, error.issued_at) == ("first", state, first.issued_at)
+            assert not error.retryable
+            assert str(error) == (
+                "idempotency_key: belongs to a command with other content, first, which is "
+                f"{state}; give another key"
+            )
         assert queue_length(redis_url, Lane.ROUTINE) == 1
+
+    def test_the_first_goes_on(self, producer: Producer, ledger: Ledger) -> None:
+        first = make_command(command_id="one")
+        producer.enqueue(first)
+        with pytest.raises(IdempotencyConflictError):
+            producer.enqueue(wire_object(command_id="one", status="remembered"))
+        assert producer.enqueue(first) == "one"
+        settle(ledger, [first.to_wire()])
+        record = producer.lookup("one")
+        assert record is not None
+        assert record.outcome is State.SUCCEEDED
+
+    def test_what_a_caller_was_told_is_no_dead_letter(
+        self, producer: Producer, settings: Settings, ledger: Ledger
+    ) -> None:
+        producer.enqueue(wire_object(command_id="first", idempotency_key="one"))
+        before = sorted(ledger.redis.keys("*"))
+        with pytest.raises(IdempotencyConflictError):
+            producer.enqueue(wire_object(command_id="second", idempotency_key="one", status="remembered"))
+        second = wire_object(command_id="third", idempotency_key="one", status="remembered")
+        assert len(producer.enqueue_many([second]).refused) == 1
+        assert list(DeadLetters(settings).list()) == []
+        assert producer.lookup("second") is None
+        assert sorted(ledger.redis.keys("*")) == before
+
+    def test_asyncio_gets_the_same(self, producer: Producer) -> None:
+        producer.enqueue(wire_object(idempotency_key="one"))
+        with pytest.raises(IdempotencyConflictError):
+            asyncio.run(producer.aenqueue(wire_object(idempotency_key="one", status="remembered")))
+
+    def test_a_first_command_of_another_version_is_named_without_its_time(
+        self, producer: Producer, ledger: Ledger
+    ) -> None:
+        producer.enqueue(wire_object(command_id="first", idempotency_key="one"))
+        ledger.redis.hset("device-status:command:one", "command", '{"schema_version":2}')
+        with pytest.raises(IdempotencyConflictError) as caught:
+            producer.enqueue(wire_object(idempotency_key="one", status="remembered"))
+        assert (caught.value.command_id, caught.value.issued_at) == ("first", None)
+
+    def test_an_id_that_would_steer_a_terminal_is_escaped_in_the_text(self, producer: Producer) -> None:
+        producer.enqueue(wire_object(command_id="\x1b[2J", idempotency_key="one"))
+        with pytest.raises(IdempotencyConflictError) as caught:
+            producer.enqueue(wire_object(idempotency_key="one", status="remembered"))
+        assert str(caught.value).isprintable()
+        assert caught.value.command_id == "\x1b[2J"
 
 
 class TestManyCommands:

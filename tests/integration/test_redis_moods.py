@@ -179,6 +179,7 @@ class TestWhatRedisRefuses:
     ) -> None:
         account = live_through(mood, scene)
         assert isinstance(account.error, LedgerUnavailableError | PublishError)
+        assert account.error.retryable
         assert WHAT_TO_DO[mood] in str(account.error)
         assert "\n" not in str(account.error)
         assert "hunter2" not in str(account.error)

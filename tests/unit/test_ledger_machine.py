@@ -141,17 +141,22 @@ class Model:
     def device(self, command: DeviceStatusCommand) -> Device:
         return self.devices.setdefault(command.device_hash, Device())
 
-    def enter(self, command: DeviceStatusCommand, lane: Lane, now: int) -> State | Conflict | Reserved | None:
+    def enter(
+        self, command: DeviceStatusCommand, lane: Lane, now: int, *, buries: bool = True
+    ) -> State | Conflict | Reserved | None:
         entry = self.entries.get(command.idempotency_key)
         identity = (command.idempotency_key, command.command_id, command.fingerprint)
         is_reserved = command.command_id.startswith("incident:") or command.command_id == "forged"
         if is_reserved and (entry is None or entry.command.fingerprint != command.fingerprint):
-            self.dead.setdefault(identity, "ReservedId")
+            if buries:
+                self.dead.setdefault(identity, "ReservedId")
             return Reserved()
         if entry is None:
             self.entries[command.idempotency_key] = Entry(command, lane)
             return None
         if entry.command.fingerprint != command.fingerprint:
+            if not buries:
+                return Conflict(entry.command.command_id, entry.state, entry.command.issued_at)
             self.dead.setdefault(identity, "IdempotencyConflict")
             return Conflict()
         if entry.state is State.CLAIMED and entry.lease_until <= now:
@@ -321,11 +326,11 @@ class LedgerMachine(RuleBasedStateMachine):
     commands = st.sampled_from([*COMMON * 6, *ODD])
     lanes = st.sampled_from(LANES)
 
-    @rule(commands=st.lists(commands, min_size=1, max_size=5), lane=lanes)
-    def enter(self, commands: list[DeviceStatusCommand], lane: Lane) -> None:
+    @rule(commands=st.lists(commands, min_size=1, max_size=5), lane=lanes, buries=st.booleans())
+    def enter(self, commands: list[DeviceStatusCommand], lane: Lane, buries: bool) -> None:
         now = server_ms(self.redis)
-        expected = [self.model.enter(command, lane, now) for command in commands]
-        assert self.ledger.enter(commands, lane) == expected
+        expected = [self.model.enter(command, lane, now, buries=buries) for command in commands]
+        assert self.ledger.enter(commands, lane, bury_refused=buries) == expected
 
     @rule(target=claims, command=commands, lane=lanes)
     def claim(self, command: DeviceStatusCommand, lane: Lane) -> Any:

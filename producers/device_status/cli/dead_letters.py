@@ -19,7 +19,8 @@ from device_status.cli.output import (
     print_json,
     print_table,
 )
-from device_status.dead_letters import DeadLetters, NotRedrivableError
+from device_status.dead_letters import DeadLetters
+from device_status.errors import NotRedrivableError, UnknownDeadLetterError
 
 app = typer.Typer(no_args_is_help=True, help="What could not succeed: list, show, redrive, purge.")
 
@@ -98,7 +99,7 @@ def redrive(
     for letter_id in chosen:
         try:
             redriven.append(letters.redrive(letter_id))
-        except KeyError:
+        except UnknownDeadLetterError:
             refused[letter_id] = f"no dead letter {letter_id}"
         except NotRedrivableError as problem:
             refused[letter_id] = str(problem)

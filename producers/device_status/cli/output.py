@@ -25,6 +25,7 @@ from rich.text import Text
 from device_status.clean import escaped_json, printable
 from device_status.errors import (
     DeviceStatusError,
+    IdempotencyConflictError,
     InvalidCommandError,
     LedgerUnavailableError,
     PublishError,
@@ -155,7 +156,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except SettingsError as error:
         fail(Exit.SETTINGS, str(error))
-    except InvalidCommandError as error:
+    except (InvalidCommandError, IdempotencyConflictError) as error:
         fail(Exit.NOT_ALL, f"refused: {error}")
     except (LedgerUnavailableError, PublishError, BrokerUnavailableError, redis.RedisError) as error:
         fail(Exit.UNAVAILABLE, str(error))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from device_status.cli.output import AsJson, Exit, fail, finite, print_fields, print_json, print_line
-from device_status.command import DeviceStatusCommand, Lane, Status, parse_command
+from device_status.command import Lane, Status, parse_command
 from device_status.outcomes import Record, State
 from device_status.producer import Producer
 
@@ -60,12 +60,6 @@ def send(
     command = parse_command({name: value for name, value in given.items() if value is not None})
     producer = Producer()
     sent_id = producer.enqueue(command, lane=lane)
-    if _is_of_another(producer.lookup(sent_id), command):
-        fail(
-            Exit.NOT_ALL,
-            f"{sent_id}: IdempotencyConflict: a command with other content was sent under this id or key "
-            "before; this one is a dead letter and has no effect",
-        )
     if wait is None:
         print_json({"command_id": sent_id}) if as_json else print_line(sent_id)
         return
@@ -81,12 +75,6 @@ def show_status(command_id: str, as_json: AsJson = False) -> None:
             f"no command {command_id}: never entered, or past the retention",
         )
     _show(record, as_json)
-
-
-def _is_of_another(record: Record | None, command: DeviceStatusCommand) -> bool:
-    if record is None or record.command is None:
-        return False
-    return record.error_code == "IdempotencyConflict" or record.command.fingerprint != command.fingerprint
 
 
 def _wait_for_outcome(producer: Producer, command_id: str, seconds: float) -> Record:

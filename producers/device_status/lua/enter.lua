@@ -1,15 +1,20 @@
 -- Enter commands, before their message is published. For producers.
 -- KEYS: the entries, command:<idempotency key>
--- ARGV: lane, retention; then for each entry: idempotency key, command id, fingerprint, command as JSON
--- Returns for each entry: 'entered'; where it is known what enter_again says; or what refuse says.
-local lane, retention = ARGV[1], tonumber(ARGV[2])
+-- ARGV: lane, retention, whether a command that is refused becomes a dead letter (1) or its sender is told (0); then for
+--       each entry: idempotency key, command id, fingerprint, command as JSON
+-- Returns for each entry: 'entered'; if it is known what enter_again says; what refuse says; or, if the sender is told,
+-- 'reserved' or {'conflict', id, state and JSON of the command that holds the key}.
+local lane, retention, buries = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local now = now_ms()
 local results = {}
 for i, entry in ipairs(KEYS) do
-  local key, command_id, fingerprint, command = unpack(ARGV, 4 * i - 1, 4 * i + 2)
+  local key, command_id, fingerprint, command = unpack(ARGV, 4 * i, 4 * i + 3)
   local known = redis.call('HGET', entry, 'fingerprint')
   local reserved = is_reserved(key) or is_reserved(command_id)
-  if known and known ~= fingerprint or reserved and not known then
+  local refused = known and known ~= fingerprint or reserved and not known
+  if refused and not buries then
+    results[i] = reserved and 'reserved' or {'conflict', unpack(redis.call('HMGET', entry, 'command_id', 'state', 'command'))}
+  elseif refused then
     results[i] = refuse(key, command_id, fingerprint, command, lane, now, retention)
   else
     if known then

@@ -169,8 +169,8 @@ MUTANTS: Final = (
     Mutant(
         "other content under a known key is entered",
         _ENTER,
-        "if known and known ~= fingerprint or reserved and not known then",
-        "if reserved and not known then",
+        "local refused = known and known ~= fingerprint or reserved and not known",
+        "local refused = reserved and not known",
         f"{_KEYS}::test_other_content_is_a_conflict_and_a_dead_letter",
     ),
 )

@@ -11,13 +11,14 @@ _PUBLISHER: Final = "producers/device_status/publisher.py"
 _SHARED: Final = "producers/device_status/lua/prelude.lua"
 _TESTS: Final = "tests/integration/test_producer.py"
 _REPEATING: Final = f"{_TESTS}::TestRepeating"
+_CONFLICTS: Final = f"{_TESTS}::TestConflicts"
 _MANY: Final = f"{_TESTS}::TestManyCommands"
 
 MUTANTS: Final = (
     Mutant(
         "a command is published before it is in the ledger",
         _PRODUCER,
-        "results = ledger.enter(commands, lane)",
+        "results = ledger.enter(commands, lane, bury_refused=bury_refused)",
         "publisher.publish([*map(as_json, commands)], lane); results = ledger.enter(commands, lane)",
         f"{_TESTS}::TestOneCommand::test_the_entry_is_there_before_the_message",
     ),
@@ -41,6 +42,28 @@ MUTANTS: Final = (
         "if isinstance(result, Conflict | Reserved):",
         "if False:",
         f"{_MANY}::test_conflicts_are_refused",
+    ),
+    Mutant(
+        "a conflict is no error",
+        _PRODUCER,
+        "case Conflict(command_id, state, issued_at) if state:",
+        "case Conflict(command_id, state, issued_at) if not state:",
+        f"{_CONFLICTS}::test_a_key_of_another_command_is_an_error_that_says_what_has_it",
+    ),
+    Mutant(
+        "a conflict that the caller was told of is a dead letter as well",
+        "producers/device_status/lua/enter.lua",
+        "if refused and not buries then",
+        "if refused and not buries and "
+        "refuse(key, command_id, fingerprint, command, lane, now, retention) then",
+        f"{_CONFLICTS}::test_what_a_caller_was_told_is_no_dead_letter",
+    ),
+    Mutant(
+        "a conflict in a message of another producer is no dead letter",
+        _PRODUCER,
+        "    bury_refused: bool = True,",
+        "    bury_refused: bool = False,",
+        "tests/unit/worker/test_receive.py::TestGivingBack::test_what_is_refused_on_the_way_back_is_a_dead_letter",
     ),
     Mutant(
         "an error does not say which commands are in doubt",

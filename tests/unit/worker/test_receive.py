@@ -137,6 +137,23 @@ class TestGivingBack:
         assert states(ledger, commands) == [State.SUCCEEDED] + [State.QUEUED] * 3
         assert ids(take_commands(settings.broker_url, LANE)) == ids(commands[1:])
 
+    def test_what_is_refused_on_the_way_back_is_a_dead_letter(
+        self,
+        receiver: Receiver,
+        ledger: Ledger,
+        new_command: MakeCommand,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Its sender, another producer, can't be told."""
+        monkeypatch.setattr(receive_module, "BUDGET", 0.0)
+        first, holder = new_command(), new_command()
+        ledger.enter([holder], LANE)
+        other = new_command(idempotency_key=holder.idempotency_key)
+        receiver.receive([first.to_wire(), other.to_wire()], LANE, "message")
+        record = ledger.lookup(other.command_id)
+        assert record is not None
+        assert (record.outcome, record.error_code) == (State.DEAD_LETTERED, "IdempotencyConflict")
+
     def test_the_budget_counts_the_time_that_has_passed(
         self,
         receiver: Receiver,
