@@ -43,7 +43,7 @@ MUTANTS: Final = (
         _SCRIPTS,
         "except UnicodeEncodeError:",
         "except UnicodeDecodeError:",
-        f"{_GIVEN}::test_as_an_id",
+        f"{_GIVEN}::test_as_half_a_character",
     ),
     Mutant(
         "a command that model_copy made is taken unchecked",
