@@ -108,8 +108,8 @@ class Ledger:
         """Write an entry for each command that has none.
 
         Parameters:
-            bury_refused: whether one whose key belongs to another becomes a dead letter; otherwise the caller
-                says so to whoever gave it.
+            bury_refused: whether one whose key belongs to another becomes a dead letter, since nobody waits
+                for an answer; otherwise it is only reported.
         """
         arguments = [
             text
@@ -272,9 +272,9 @@ class Ledger:
 
     def lookup(self, command_id: str) -> Record | None:
         """What is known of a command; None where nothing is, or no longer (see the retention)."""
-        with ledger_errors(), data_errors():
+        with ledger_errors():
             fields = self.redis.hgetall(command_key(command_id))
-            if not fields or fields["command_id"] != command_id:
+            if fields.get("command_id") != command_id:
                 target = self.redis.get(f"{PREFIX}id:{command_id}")
                 fields = self.redis.hgetall(PREFIX + target) if target else fields
         with data_errors():

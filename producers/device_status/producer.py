@@ -232,7 +232,7 @@ def enter_and_publish_or_tell(
     report: EnqueueReport | None = None,
     members_of: Life | None = None,
 ) -> list[Entered]:
-    """`enter_and_publish` for callers outside, who are told what is refused: it is no dead letter.
+    """`enter_and_publish` for callers outside: what is refused is reported to them, and is no dead letter.
 
     Raises:
         PublishError: instead of BrokerUnavailableError; says what to do.

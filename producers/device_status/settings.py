@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+import re
+from collections.abc import Collection, Iterable
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import cached_property
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Annotated, Any, Final, TypedDict, Unpack
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from device_status.clean import printable
 from device_status.durability import Durability
 from device_status.errors import SettingsError
 from device_status.targets import Accounts, Quotas, Target, read_accounts, target_of
 from device_status.tls import check_ca_file
 from device_status.urls import BROKER_SCHEMES, LEDGER_SCHEMES, ServerUrl, scheme
+
+_PREFIX: Final = "DEVICE_STATUS_"
+_OF_KUBERNETES: Final = re.compile(
+    r"DEVICE_STATUS_(\w+_)?"
+    r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)",
+    re.ASCII,
+)
+"""What Kubernetes puts into pods for services whose names begin with device-status."""
 
 SHORTEST_RETENTION = timedelta(hours=1)
 """Longer by far than anything that may still ask for an outcome or a fence: a claim's lease and a listing's
@@ -60,7 +72,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="DEVICE_STATUS_",
+        env_prefix=_PREFIX,
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -127,6 +139,7 @@ class Settings(BaseSettings):
     )
 
     def __init__(self, **values: Unpack[SettingsFields]) -> None:
+        _check_names(values)
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -204,6 +217,25 @@ def _explain(error: ValidationError) -> str:
         f"DEVICE_STATUS_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
         for problem in error.errors(include_url=False, include_input=False)
     )
+
+
+def _check_names(keywords: Iterable[str]) -> None:
+    """Raises SettingsError for what would be ignored: most likely it is misspelled."""
+    problems = [_explain_name(name, name, "") for name in keywords if name not in Settings.model_fields]
+    for name, value in sorted(os.environ.items()):
+        # pydantic-settings reads a name in either case, and takes an empty variable for one that is not set.
+        prefix, rest = name[: len(_PREFIX)].upper(), name[len(_PREFIX) :].lower()
+        is_ours = value and prefix == _PREFIX and not _OF_KUBERNETES.fullmatch(name)
+        if is_ours and rest not in Settings.model_fields:
+            problems.append(_explain_name(name, rest, _PREFIX))
+    if problems:
+        raise SettingsError("; ".join(problems))
+
+
+def _explain_name(name: str, field: str, prefix: str) -> str:
+    nearest = get_close_matches(field, Settings.model_fields, n=1)
+    meant = f"{prefix}{nearest[0].upper() if prefix else nearest[0]}" if nearest else ""
+    return f"{printable(name)}: is not a setting; {f'did you mean {meant}?' if meant else 'remove it'}"
 
 
 def _check_url(name: str, url: str, schemes: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import product
@@ -38,7 +39,7 @@ from support.servers import HOST, Valkey, free_port
 
 ROOT = Path(__file__).parents[2]
 
-any_text = st.text(st.characters(categories=None))
+any_text = st.text() | st.text(st.sampled_from("a0:-\ud800\udcff\0\n\x1b\u202e"), min_size=1)
 """Lone surrogates, too: file names and command lines that are not UTF-8 bring them."""
 values = st.recursive(
     st.none()
@@ -55,6 +56,10 @@ values = st.recursive(
 names = st.sampled_from(list(DeviceStatusCommand.model_fields))
 
 
+STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of Unicode whose characters end a line, steer a terminal, hide, or are none."""
+
+
 def problem(call: Callable[[], object]) -> DeviceStatusError | None:
     """The error of a call, which must be one of ours and fit on a line; None if it succeeded."""
     error = None
@@ -65,7 +70,7 @@ def problem(call: Callable[[], object]) -> DeviceStatusError | None:
     if error:
         text = str(error)
         assert text
-        assert text.isprintable(), ascii(text)
+        assert not {unicodedata.category(each) for each in text} & STEERING, ascii(text)
         assert USERNAME not in text
         assert DEVICE_KEY not in text
         assert isinstance(error.retryable, bool)
@@ -116,6 +121,15 @@ class TestWhateverIsGiven:
         for call in (Producer(real).lookup, letters.show, letters.redrive, Incidents(real).progress):
             error = problem(lambda call=call: call(name))  # type: ignore[misc]
             assert error is None or not error.retryable
+
+    def test_as_half_a_character(self, real: Settings) -> None:
+        letters, incidents = DeadLetters(real), Incidents(real)
+        for call in (
+            lambda: Producer(real).lookup("\ud800"),
+            lambda: letters.show("\ud800"),
+            lambda: incidents.open("INC-2", user_pool_id=POOL, reason="\ud800"),
+        ):
+            assert isinstance(problem(call), InvalidCommandError)
 
     @given(
         texts=st.fixed_dictionaries(

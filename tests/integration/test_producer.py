@@ -200,7 +200,7 @@ class TestConflicts:
         assert record is not None
         assert record.outcome is State.SUCCEEDED
 
-    def test_what_a_caller_was_told_is_no_dead_letter(
+    def test_what_was_reported_is_no_dead_letter(
         self, producer: Producer, settings: Settings, ledger: Ledger
     ) -> None:
         producer.enqueue(wire_object(command_id="first", idempotency_key="one"))

@@ -112,6 +112,87 @@ class TestEachVariable:
             env(CONCURRENCY="0")
 
 
+class TestUnknownNames:
+    """Ignored, a misspelled setting would have its default, and nobody would notice."""
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("BROKER_ULR", "BROKER_URL"),
+            ("BROKER", "BROKER_URL"),
+            ("LEDGERURL", "LEDGER_URL"),
+            ("QUOTA", "READ_QUOTA"),
+            ("UPDATE_QUOTAS", "UPDATE_QUOTA"),
+            ("INCIDENT_WEB_HOOK", "INCIDENT_WEBHOOK"),
+        ],
+    )
+    def test_a_variable_is_refused_with_the_nearest_that_exists(
+        self, env: Any, name: str, meant: str
+    ) -> None:
+        assert complaint(env, **{name: "hunter2"}) == (
+            f"DEVICE_STATUS_{name}: is not a setting; did you mean DEVICE_STATUS_{meant}?"
+        )
+
+    def test_one_that_is_near_to_none_is_refused_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DEVICE_STATUS_\x1b[2J", "x")
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        assert str(caught.value) == "DEVICE_STATUS_\\x1b[2J: is not a setting; remove it"
+
+    def test_all_are_named_at_once(self, env: Any) -> None:
+        text = complaint(env, BROKER_ULR="x", CONCURENCY="1")
+        assert "DEVICE_STATUS_BROKER_URL?; DEVICE_STATUS_CONCURENCY: " in text
+
+    def test_a_name_in_lower_case_is_read_or_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("device_status_concurrency", "3")
+        assert load_settings().concurrency == 3
+        monkeypatch.setenv("device_status_concurency", "3")
+        with pytest.raises(
+            SettingsError, match=r"^device_status_concurency: .* DEVICE_STATUS_CONCURRENCY\?$"
+        ):
+            load_settings()
+
+    def test_an_empty_one_counts_as_not_set(self, env: Any) -> None:
+        assert env(BROKER_ULR="") == load_settings()
+
+    def test_variables_of_other_programs_are_nothing_to_us(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MY_DEVICE_STATUS_URL", "x")
+        monkeypatch.setenv("DEVICE_STATUSES", "x")
+        monkeypatch.setenv("DEVICE_STATUS", "x")
+        assert load_settings()
+
+    @pytest.mark.parametrize("make", [load_settings, Settings])
+    def test_a_keyword_is_refused_with_the_nearest_that_exists(self, make: Any) -> None:
+        with pytest.raises(SettingsError) as caught:
+            make(broker_ulr="redis://:hunter2@h")
+        assert str(caught.value) == "broker_ulr: is not a setting; did you mean broker_url?"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            # As Kubernetes makes them (pkg/kubelet/envvars) for the services device-status,
+            # device-status-worker and device-status-metrics-2.
+            *(f"{service}_SERVICE_HOST" for service in ("DEVICE_STATUS", "DEVICE_STATUS_WORKER")),
+            *(f"{service}_SERVICE_PORT" for service in ("DEVICE_STATUS", "DEVICE_STATUS_WORKER")),
+            "DEVICE_STATUS_SERVICE_PORT_REDIS_TLS",
+            "DEVICE_STATUS_PORT",
+            "DEVICE_STATUS_METRICS_2_PORT",
+            *(f"DEVICE_STATUS_PORT_6379_TCP{part}" for part in ("", "_PROTO", "_PORT", "_ADDR")),
+            "DEVICE_STATUS_WORKER_PORT_53_UDP_ADDR",
+            "DEVICE_STATUS_PORT_5000_SCTP",
+        ],
+    )
+    def test_what_kubernetes_tells_pods_of_services_stops_nobody(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(name, "tcp://10.0.0.1:6379")
+        assert load_settings()
+
+    @pytest.mark.parametrize("name", ["PORTS", "PORT_6379", "SERVICE", "SERVICE_HOSTS", "PORT_6379_TCP_URL"])
+    def test_nothing_else_passes_as_such(self, env: Any, name: str) -> None:
+        assert complaint(env, **{name: "x"}).startswith(f"DEVICE_STATUS_{name}: is not a setting")
+
+
 class TestDurations:
     @pytest.mark.parametrize(
         ("text", "seconds"),

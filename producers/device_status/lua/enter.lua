@@ -1,8 +1,8 @@
 -- Enter commands, before their message is published. For producers.
 -- KEYS: the entries, command:<idempotency key>
--- ARGV: lane, retention, whether a command that is refused becomes a dead letter (1) or its sender is told (0); then for
---       each entry: idempotency key, command id, fingerprint, command as JSON
--- Returns for each entry: 'entered'; if it is known what enter_again says; what refuse says; or, if the sender is told,
+-- ARGV: lane, retention, whether a refused command becomes a dead letter (1) or is only reported (0); then for each
+--       entry: idempotency key, command id, fingerprint, command as JSON
+-- Returns for each entry: 'entered'; if it is known what enter_again says; what refuse says; or, if it is only reported,
 -- 'reserved' or {'conflict', id, state and JSON of the command that holds the key}.
 local lane, retention, buries = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
 local now = now_ms()

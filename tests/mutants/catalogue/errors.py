@@ -13,6 +13,9 @@ _COMMAND: Final = "producers/device_status/command.py"
 _PRODUCER: Final = "producers/device_status/producer.py"
 _SCRIPTS: Final = "producers/device_status/scripts.py"
 
+_SETTINGS: Final = "producers/device_status/settings.py"
+_NAMES: Final = "tests/unit/test_settings.py::TestUnknownNames"
+
 MUTANTS: Final = (
     Mutant(
         "what the broker's libraries stumble over comes through",
@@ -40,7 +43,7 @@ MUTANTS: Final = (
         _SCRIPTS,
         "except UnicodeEncodeError:",
         "except UnicodeDecodeError:",
-        f"{_GIVEN}::test_as_an_id",
+        f"{_GIVEN}::test_as_half_a_character",
     ),
     Mutant(
         "a command that model_copy made is taken unchecked",
@@ -63,6 +66,34 @@ MUTANTS: Final = (
         "        return names(name)\n    except ValueError:",
         "        return names(name)\n    except KeyError:",
         f"{_GIVEN}::test_as_a_lane",
+    ),
+    Mutant(
+        "a misspelled variable is ignored",
+        _SETTINGS,
+        "if is_ours and rest not in Settings.model_fields:",
+        "if False:",
+        f"{_NAMES}::test_a_variable_is_refused_with_the_nearest_that_exists",
+    ),
+    Mutant(
+        "a misspelled keyword is ignored",
+        _SETTINGS,
+        "for name in keywords if name not in Settings.model_fields",
+        "for name in keywords if False",
+        f"{_NAMES}::test_a_keyword_is_refused_with_the_nearest_that_exists",
+    ),
+    Mutant(
+        "a service of Kubernetes stops its neighbours",
+        _SETTINGS,
+        " and not _OF_KUBERNETES.fullmatch(name)",
+        "",
+        f"{_NAMES}::test_what_kubernetes_tells_pods_of_services_stops_nobody",
+    ),
+    Mutant(
+        "whatever begins as a variable of Kubernetes passes",
+        _SETTINGS,
+        "_OF_KUBERNETES.fullmatch(name)",
+        "_OF_KUBERNETES.match(name)",
+        f"{_NAMES}::test_nothing_else_passes_as_such",
     ),
     Mutant(
         "a producer that is closed leaves its connections to the broker",

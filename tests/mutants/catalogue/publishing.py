@@ -51,12 +51,12 @@ MUTANTS: Final = (
         f"{_CONFLICTS}::test_a_key_of_another_command_is_an_error_that_says_what_has_it",
     ),
     Mutant(
-        "a conflict that the caller was told of is a dead letter as well",
+        "a conflict that was reported is a dead letter as well",
         "producers/device_status/lua/enter.lua",
         "if refused and not buries then",
         "if refused and not buries and "
         "refuse(key, command_id, fingerprint, command, lane, now, retention) then",
-        f"{_CONFLICTS}::test_what_a_caller_was_told_is_no_dead_letter",
+        f"{_CONFLICTS}::test_what_was_reported_is_no_dead_letter",
     ),
     Mutant(
         "a conflict in a message of another producer is no dead letter",

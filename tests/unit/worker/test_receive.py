@@ -144,7 +144,7 @@ class TestGivingBack:
         new_command: MakeCommand,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Its sender, another producer, can't be told."""
+        """Its sender, another producer, waits for no answer."""
         monkeypatch.setattr(receive_module, "BUDGET", 0.0)
         first, holder = new_command(), new_command()
         ledger.enter([holder], LANE)
