@@ -13,6 +13,7 @@ import pytest
 from device_status import (
     DeadLetters,
     DeviceStatusError,
+    IdempotencyConflictError,
     Incidents,
     LedgerUnavailableError,
     Producer,
@@ -53,7 +54,8 @@ class TestSent:
         enqueue(producer, "ada", command_id="1")
         producer.enqueue(wire_object(username="grace", command_id="2"), lane="bulk")
         enqueue(producer, "ada", command_id="1")
-        enqueue(producer, "eve", command_id="1")
+        with pytest.raises(IdempotencyConflictError):
+            enqueue(producer, "eve", command_id="1")
         assert [(each.command.username, each.lane.value) for each in producer.sent] == [
             ("ada", "routine"),
             ("grace", "bulk"),

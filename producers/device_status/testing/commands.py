@@ -123,8 +123,15 @@ class CommandsInMemory:
         with self.lock:
             return list(self._published.values())
 
-    def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[Entered]:
-        """As `Ledger.enter`."""
+    def close(self) -> None:
+        """As `Ledger.close` and `Publisher.close`: nothing is connected."""
+
+    def enter(
+        self, commands: Sequence[DeviceStatusCommand], lane: Lane, *, bury_refused: bool = True
+    ) -> list[Entered]:
+        """As `Ledger.enter`, for a caller who is told of what is refused."""
+        if bury_refused:
+            raise NotImplementedError("only workers bury commands, and here is none")
         self.failures.check_ledger()
         with self.lock:
             return [self._enter(command, lane) for command in commands]
@@ -204,12 +211,8 @@ class CommandsInMemory:
         if known is None:
             entry = self._entries[key] = Entry(command, lane)
         elif known.command.fingerprint != command.fingerprint:
-            entry = Entry(command, lane)
-            entry.state, entry.finished_at = State.DEAD_LETTERED, entry.entered_at
-            entry.error_code = "IdempotencyConflict"
-            entry.error_message = "another command with other content holds this idempotency key"
-            self._aliases.setdefault(command.command_id, entry)
-            return Conflict()
+            first = known.command
+            return Conflict(first.command_id, known.state, first.issued_at)
         else:
             entry = known
         if command.command_id != key:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from device_status.command import Status
+from device_status.command import Status, StatusName
 from device_status.incident import Phase, Progress
 from device_status.incidents import Incidents, OnAdded
 from device_status.ledger import Ledger
@@ -190,7 +190,7 @@ class FakeIncidents(Incidents):
         users: Iterable[str] = (),
         devices: Iterable[tuple[str, str]] = (),
         all_users: bool = False,
-        status: Status | str = Status.NOT_REMEMBERED,
+        status: Status | StatusName = Status.NOT_REMEMBERED,
         reason: str | None = None,
         requested_by: str | None = None,
         urgent: bool = False,
