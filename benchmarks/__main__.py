@@ -13,7 +13,7 @@ from typing import Any
 
 import kombu
 
-from benchmarks import baseline
+from benchmarks import baseline, durability
 from benchmarks.incident import measure
 from benchmarks.servers import Site, commands, site, wait_for
 from device_status import Producer
@@ -82,12 +82,18 @@ def incident(count: int, runs: int) -> Measurement:
         return {f"{size} devices": measure(here, size) for size in (5 * count, 500 * count)}
 
 
+def durable(count: int, runs: int) -> Measurement:
+    """What DEVICE_STATUS_DURABILITY costs, with appendfsync always and one replica."""
+    return durability.measure(count)
+
+
 MEASUREMENTS: dict[str, Callable[[int, int], Measurement]] = {
     "publishing": publishing,
     "working": working,
     "quota": quota,
     "memory": memory,
     "incident": incident,
+    "durability": durable,
 }
 
 

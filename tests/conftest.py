@@ -13,8 +13,10 @@ import trustme
 
 from device_status import Producer, Settings, load_settings
 from device_status.ledger import Ledger
+from support import stepping
 from support.rabbitmq import RabbitMQ, missing
 from support.servers import REDIS, Valkey, redis_missing, start_valkey
+from support.stepping import SteppingValkey, start_stepping_valkey
 
 # Here and not in a fixture: modules of the worker read the environment when they are imported.
 for _name in [name for name in os.environ if name.startswith(("DEVICE_STATUS_", "AWS_"))]:
@@ -76,6 +78,23 @@ def rabbitmq() -> Iterator[RabbitMQ]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with RabbitMQ() as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def _stepping() -> Iterator[SteppingValkey]:
+    if reason := stepping.missing():
+        # A run that promises to outlive steps of the clock must not pass without one.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with start_stepping_valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def stepping_valkey(_stepping: SteppingValkey) -> Iterator[SteppingValkey]:
+    """A server whose clock can be set, emptied; its clock is right at first."""
+    _stepping.flush()
+    yield _stepping
+    _stepping.set_clock(0)
 
 
 @pytest.fixture(scope="module", params=["Valkey", "Redis"])

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from device_status.command import DeviceStatusCommand, Lane
 from device_status.errors import DeviceStatusError, PublishError
-from device_status.ledger import PREFIX, Ledger, from_ms, parse_stored
+from device_status.ledger import PREFIX, Ledger, from_ms, own_ms, parse_stored
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.scripts import ledger_errors
 from device_status.settings import Settings, load_settings
@@ -67,7 +67,7 @@ class DeadLetters:
 
     def __init__(self, settings: Settings | None = None) -> None:
         settings = settings or load_settings()
-        self._ledger = Ledger(settings.ledger, retention=settings.retention)
+        self._ledger = Ledger.of(settings)
         self._publisher = Publisher(settings.broker_url)
 
     def list(
@@ -181,7 +181,8 @@ def purge_past_retention(ledger: Ledger) -> int:
 def _purge(ledger: Ledger, older_than: timedelta, which: str) -> int:
     removed = 0
     while True:
-        some: int = ledger.scripts.run("purge", [], which, int(older_than.total_seconds() * 1000), _PAGE)
+        age = int(older_than.total_seconds() * 1000)
+        some: int = ledger.scripts.run("purge", [], which, age, _PAGE, own_ms())
         removed += some
         if some < _PAGE:
             return removed

@@ -24,7 +24,10 @@ class InvalidCommandError(DeviceStatusError, ValueError):
 
 
 class LedgerUnavailableError(DeviceStatusError):
-    """The ledger did not answer in time: nothing is known of this call; repeat it with the same command."""
+    """The ledger did not answer in time, or did not confirm in time what DEVICE_STATUS_DURABILITY asks for.
+
+    The change may have been made. Repeating the call with the same command has no second effect.
+    """
 
 
 class PublishError(DeviceStatusError):

@@ -17,7 +17,7 @@ from device_status.incident import (
     read_progress,
 )
 from device_status.incident_rules import check_id, check_pool, check_user, may_be_id, unknown
-from device_status.ledger import PREFIX, Ledger, from_ms, gate_key
+from device_status.ledger import AHEAD_MS, PREFIX, Ledger, from_ms, gate_key, own_ms
 from device_status.producer import Life, enter_and_publish_or_tell
 from device_status.publisher import Publisher
 from device_status.scripts import ledger_errors
@@ -45,7 +45,7 @@ class Incidents:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()
-        self.ledger = Ledger(self.settings.ledger, retention=self.settings.retention)
+        self.ledger = Ledger.of(self.settings)
         self._publisher = Publisher(self.settings.broker_url)
 
     def open(
@@ -250,6 +250,8 @@ class Incidents:
             self.ledger.retention_ms,
             int(all_users),
             int(counts_only),
+            own_ms(),
+            AHEAD_MS,
         )
         match answer:
             case ["differs", field, value]:
@@ -297,5 +299,5 @@ class Incidents:
 
 def walk(ledger: Ledger, incident_id: str) -> None:
     """Let go, or cancel, what waits of an incident that was resumed or cancelled."""
-    while ledger.scripts.run("incident_walk", [], incident_id, _WALK, ledger.retention_ms):
+    while ledger.scripts.run("incident_walk", [], incident_id, _WALK, ledger.retention_ms, own_ms()):
         pass

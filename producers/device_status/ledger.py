@@ -12,11 +12,12 @@ import secrets
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
 from device_status.command import EPOCH, DeviceStatusCommand, Lane, microseconds
+from device_status.durability import IN_MEMORY, Durability
 from device_status.errors import DeviceStatusError
 from device_status.outcomes import (
     Busy,
@@ -35,13 +36,17 @@ from device_status.outcomes import (
     Waiting,
 )
 from device_status.scripts import Patience, Scripts, connect, ledger_errors, no_patience, source
+from device_status.settings import Settings
 from device_status.targets import Target
 
 PREFIX: Final = "device-status:"
+CLOCK: Final = f"{PREFIX}clock"
+"""Redis key of what is known of steps of the server's clock."""
 LEASE: Final = 60.0
 """Seconds that a claim holds: longer than slot wait, connect and read timeout together."""
 CLOCKS_RUN_AHEAD: Final = timedelta(minutes=5)
-"""How far ahead of the server's clock a command may be issued."""
+"""How far ahead of the clocks of server and worker a command may be issued."""
+AHEAD_MS: Final = int(CLOCKS_RUN_AHEAD.total_seconds() * 1000)
 LATE: Final = 30.0
 """Seconds for which a request in doubt may still take effect, behind a proxy or in a queue of the service. A
 newer command applied meanwhile is applied once more after them. Longer than a call."""
@@ -54,6 +59,7 @@ class Ledger:
 
     Parameters:
         patience: what a change of state does while the server is away; default: raise at once.
+        durability: what is waited for before a change of state counts.
     """
 
     def __init__(
@@ -63,13 +69,26 @@ class Ledger:
         retention: timedelta = timedelta(days=7),
         lease: float = LEASE,
         patience: Patience = no_patience,
+        durability: Durability = IN_MEMORY,
     ) -> None:
         self.redis = connect(url)
         self.retention = retention
         self.retention_ms = int(retention.total_seconds() * 1000)
         self._lease = lease
         prelude = source("device_status", "prelude_incident") + source("device_status", "prelude")
-        self.scripts = Scripts(self.redis, "device_status", prelude=prelude, patience=patience)
+        self.scripts = Scripts(
+            self.redis, "device_status", prelude=prelude, patience=patience, durability=durability
+        )
+
+    @classmethod
+    def of(cls, settings: Settings, *, patience: Patience = no_patience) -> Self:
+        """The ledger as the settings have it; whoever tells others that something is done uses this."""
+        return cls(
+            settings.ledger,
+            retention=settings.retention,
+            patience=patience,
+            durability=settings.required_durability,
+        )
 
     def enter(self, commands: Sequence[DeviceStatusCommand], lane: Lane) -> list[Entered]:
         """Write an entry for each command that has none."""
@@ -124,8 +143,9 @@ class Ledger:
             owner,
             int(self._lease * 1000),
             self.retention_ms,
-            int(CLOCKS_RUN_AHEAD.total_seconds() * 1000),
+            AHEAD_MS,
             int(DEVICE_DELAY * 1000),
+            own_ms(),
         )
         match result:
             case ["claimed", attempts, age_ms]:
@@ -137,6 +157,8 @@ class Ledger:
                 return Busy()
             case ["device_busy"]:
                 return DeviceBusy()
+            case ["clocks_apart", milliseconds]:
+                return Waiting("ClocksApart", int(milliseconds) / 1000)
             case ["held"]:
                 return Held()
             case ["conflict"]:
@@ -212,16 +234,21 @@ class Ledger:
             A command to publish, which applies the device's newest command once more, since that late
             request may have undone it; None where nothing is to be repaired.
         """
-        match self.scripts.run(
-            "late", [device_key(claim.command)], claim.command.order, claim.owner, int(LATE * 1000)
-        ):
+        order, owner = claim.command.order, claim.owner
+        match self.scripts.run("late", [device_key(claim.command)], order, owner, int(LATE * 1000), own_ms()):
             case ["repair", lane, command]:
                 return Repair(command, Lane(lane))
         return None
 
     def first_received(self, what: str) -> datetime:
-        """When this was received first, on the server's clock; the same for twice the retention."""
-        answer = self.scripts.run("received", [f"{PREFIX}received:{what}"], self.retention_ms)
+        """When this was received first, on the server's clock; the same for twice the retention.
+
+        If that clock and this process's are further apart than a command may be issued ahead, it is the
+        latest time that neither takes for the future.
+        """
+        answer = self.scripts.run(
+            "received", [f"{PREFIX}received:{what}"], self.retention_ms, 1000 * own_ms(), AHEAD_MS
+        )
         return EPOCH + timedelta(microseconds=int(answer))
 
     def lookup(self, command_id: str) -> Record | None:
@@ -267,8 +294,14 @@ class Ledger:
             request_id,
             int(in_doubt * LATE * 1000),
             command.user_pool_id,
+            own_ms(),
         )
         return answer
+
+
+def own_ms() -> int:
+    """This process's clock, in milliseconds since 1970: the scripts do not trust the server's alone."""
+    return time.time_ns() // 1_000_000
 
 
 def command_key(idempotency_key: str) -> str:

@@ -103,8 +103,8 @@ class Repair:
     lane: Lane
 
 
-ClaimResult = Claimed | Done | Busy | DeviceBusy | Held | Conflict | Reserved
-Handled = Done | Busy | DeviceBusy | Held | Conflict | Reserved | Waiting | Lost
+ClaimResult = Claimed | Done | Busy | DeviceBusy | Held | Waiting | Conflict | Reserved
+Handled = Done | Busy | DeviceBusy | Held | Waiting | Conflict | Reserved | Lost
 Entered = State | Conflict | Reserved | None
 """What entering a command finds: None where it is new, its state where the same command is known already."""
 

@@ -75,7 +75,7 @@ class Producer:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()
-        self._ledger = Ledger(self.settings.ledger, retention=self.settings.retention)
+        self._ledger = Ledger.of(self.settings)
         self._publisher = Publisher(self.settings.broker_url)
 
     def enqueue(
@@ -95,7 +95,8 @@ class Producer:
 
         Raises:
             InvalidCommandError: the command breaks the contract.
-            LedgerUnavailableError: nothing was written; the call may be repeated.
+            LedgerUnavailableError: it is not known whether it was written, or not confirmed to be safe (see
+                DEVICE_STATUS_DURABILITY); the call may be repeated with the same command.
             PublishError: the broker did not confirm; the call may be repeated with the same command
                 (its id is in the error), without a second effect.
         """

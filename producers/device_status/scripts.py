@@ -9,10 +9,12 @@ from importlib.resources import files
 from typing import Any
 
 import redis
+from redis import exceptions
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from device_status.durability import IN_MEMORY, WAITED_FOR, Durability
 from device_status.errors import DeviceStatusError, LedgerUnavailableError
 from device_status.following import following
 from device_status.server_states import is_about_data, told, what_to_do
@@ -99,35 +101,77 @@ class Scripts:
 
     Parameters:
         patience: what to do while the server is away; every script may run twice in a row.
+        durability: what the scripts in `WAITED_FOR` wait for; `prelude` must name PREFIX then.
     """
 
     def __init__(
-        self, client: Any, package: str, *, prelude: str = "", patience: Patience = no_patience
+        self,
+        client: Any,
+        package: str,
+        *,
+        prelude: str = "",
+        patience: Patience = no_patience,
+        durability: Durability = IN_MEMORY,
     ) -> None:
         self._client = client
         self._package = package
         self._prelude = prelude
         self._patience = patience
+        self._durability = durability
+        self._waited_for = WAITED_FOR if durability.command else frozenset()
         self._scripts: dict[str, Any] = {}
 
     def run(self, name: str, keys: Sequence[str], *arguments: str | int | float) -> Any:
         """Run `lua/<name>.lua`; the script's header says what it takes and returns.
 
         Raises:
-            LedgerUnavailableError: the server can't be reached, does not answer or can't write.
+            LedgerUnavailableError: the server can't be reached, does not answer, can't write, or does not
+                confirm in time that what it wrote is as safe as `durability` wants it.
             DeviceStatusError: it holds what the script does not expect.
         """
+        run = self._run_and_wait if name in self._waited_for else self._run
         while True:
             try:
                 with ledger_errors():
-                    return self._script(name)(keys=keys, args=arguments)
+                    return run(name, keys, arguments)
             except LedgerUnavailableError as error:
                 self._patience(error)
+
+    def _run(self, name: str, keys: Sequence[str], arguments: Sequence[str | int | float]) -> Any:
+        return self._script(name)(keys=keys, args=arguments)
+
+    def _run_and_wait(self, name: str, keys: Sequence[str], arguments: Sequence[str | int | float]) -> Any:
+        script = self._script(name)
+        answer, confirmation = self._run_then_wait(script, keys, arguments)
+        if isinstance(answer, exceptions.NoScriptError):
+            self._client.script_load(script.script)
+            answer, confirmation = self._run_then_wait(script, keys, arguments)
+        for each in (answer, confirmation):
+            if isinstance(each, Exception):
+                raise each
+        if not self._durability.is_confirmed_by(confirmation):
+            raise LedgerUnavailableError(
+                f"the ledger did not confirm the call in time: {self._durability.unconfirmed}, then repeat "
+                "the call with the same command: it has no second effect"
+            )
+        return answer
+
+    def _run_then_wait(
+        self, script: Any, keys: Sequence[str], arguments: Sequence[str | int | float]
+    ) -> list[Any]:
+        # In one pipeline, so that both run on one connection. If that is lost, redis-py repeats both: alone,
+        # the wait might ask a server that never ran the script.
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.evalsha(script.sha, len(keys), *keys, *arguments)
+            pipe.execute_command(*self._durability.command)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+            return answers
 
     def _script(self, name: str) -> Any:
         # Two threads may both make it: it has no state.
         if name not in self._scripts:
-            text = self._prelude + source(self._package, name)
+            marker = source(self._package, "marker") if name in self._waited_for else ""
+            text = self._prelude + marker + source(self._package, name)
             self._scripts[name] = self._client.register_script(text)
         return self._scripts[name]
 

@@ -35,6 +35,9 @@ _CREDENTIALS: Final = "correct user and password, in the URL or on the server"
 
 _RIGHTS: Final = "allow its user every key and command"
 _TOO_OLD: Final = "use Redis 6.2 or later, or Valkey, with no command renamed or forbidden"
+_NO_WAITAOF: Final = (
+    "DEVICE_STATUS_DURABILITY=fsync needs Redis 7.2 or later, or Valkey; upgrade it, or change the setting"
+)
 _REPLICA: Final = "it is a replica: let the URL lead to the primary"
 
 STATES: Final = (
@@ -69,6 +72,13 @@ STATES: Final = (
     ),
     ServerState("do not hash to the same slot", _CLUSTER),
     ServerState("non local key", _CLUSTER),
+    ServerState("unknown command 'WAITAOF'", _NO_WAITAOF),
+    ServerState("unknown command `WAITAOF`", _NO_WAITAOF),
+    ServerState(
+        "appendonly is disabled",
+        "DEVICE_STATUS_DURABILITY=fsync needs appendonly yes; set it, or change the setting",
+    ),
+    ServerState("cannot be used with replica instances", _REPLICA, elsewhere=True),
     ServerState("unknown command", _TOO_OLD),
     ServerState("command called from", _TOO_OLD),
     ServerState("DB index is out of range", "correct the number of the database in the URL"),
@@ -100,7 +110,7 @@ def state_of(error: BaseException) -> ServerState | None:
 
 def is_about_data(error: redis.ResponseError) -> bool:
     """Whether a script, or what it found, is at fault; waiting would not help. All else is the server's."""
-    text = str(error)
+    text = said(error)
     return state_of(error) is None and ("user_script" in text or "WRONGTYPE" in text)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from device_status.durability import Durability
 from device_status.errors import SettingsError
 from device_status.targets import Accounts, Quotas, Target, read_accounts, target_of
 from device_status.tls import check_ca_file
@@ -54,6 +55,11 @@ class Settings(BaseSettings):
         "",
         repr=False,
         description="The Redis or Valkey that holds the state. Default: the broker's, where that is Redis.",
+    )
+    durability: str = Field(
+        "memory",
+        description="What an accepted command survives: `memory`, `fsync` (a crash of the ledger's machine), "
+        "`replica` or `replica:N` (a failover; N replicas have it).",
     )
     update_quota: float = Field(
         25, gt=0, le=100_000, description="Requests a second for AdminUpdateDeviceStatus, per target."
@@ -115,6 +121,10 @@ class Settings(BaseSettings):
         if self.ledger_url:
             _check_url("LEDGER_URL", self.ledger_url, LEDGER_SCHEMES)
         try:
+            _ = self.required_durability
+        except ValueError as error:
+            raise SettingsError(f"DEVICE_STATUS_DURABILITY: {error}") from None
+        try:
             _ = self.accounts
         except ValueError as error:
             raise SettingsError(f"DEVICE_STATUS_TARGETS: {error}") from None
@@ -135,6 +145,11 @@ class Settings(BaseSettings):
     def ledger(self) -> str:
         """URL of the Redis that holds the ledger."""
         return self.ledger_url or self.broker_url
+
+    @cached_property
+    def required_durability(self) -> Durability:
+        """What a write to the ledger must survive before it counts."""
+        return Durability.parse(self.durability)
 
     @cached_property
     def accounts(self) -> Accounts:

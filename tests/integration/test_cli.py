@@ -247,7 +247,7 @@ class TestDoctor:
         producer.enqueue(wire_object())
         level, finding = self.findings(environment)[1]["workers"]
         assert (level, "start one: device-status worker" in finding) == ("warning", True)
-        assert "at least one runs" in self.findings(site.environment)[1]["workers"][1]
+        assert "running: worker0@test; " in self.findings(site.environment)[1]["workers"][1]
 
     def test_warnings_are_1(self, site: Site) -> None:
         code, found = self.findings(site.environment, "--user-pool-id", site.make_pool())

@@ -27,7 +27,7 @@ def hostile_answer(http_status: int, code: str) -> Fault:
     return Fault("hostile", Response(http_status, body.encode(), "application/x-amz-json-1.1"))
 
 
-# What looks like AWS's ends the command; what does not is tried again.
+# What looks like AWS's ends the command; what does not is tried again for as long as it comes.
 FAULTS = [hostile_answer(400, "OddException"), hostile_answer(503, HOSTILE)]
 
 
@@ -44,8 +44,8 @@ def test_every_line_of_a_workers_log_is_its_own(site: Site) -> None:
     pool = site.make_pool(INVISIBLE_USERNAME, "ada", "grace")
     commands = site.make_devices(pool, 3, INVISIBLE_USERNAME)
     for command, user, fault in zip(commands, ("ada", "grace"), FAULTS, strict=False):
-        site.cognito.faults.add(fault, device_key=command["device_key"])
-        site.cognito.faults.add(fault, operation="AdminListDevices", username=user)
+        site.cognito.faults.add(fault, device_key=command["device_key"], times=3)
+        site.cognito.faults.add(fault, operation="AdminListDevices", username=user, times=3)
     ids = [f"{number}{HOSTILE[-250:]}" for number in range(3)]
     texts = {"incident_id": HOSTILE[-256:], "requested_by": HOSTILE[:256], "reason": HOSTILE}
     for command, name in zip(commands, ids, strict=True):

@@ -15,6 +15,8 @@ from device_status import LedgerUnavailableError, Producer, State, load_settings
 from device_status.ledger import Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status_worker.local import LocalCognito
+from support.commands import wire_object
+from support.replication import enqueue_through, lost, wait_until_primary
 from support.sentinels import Sentinels
 from support.tls import BAD, good
 from support.waiting import eventually
@@ -45,6 +47,24 @@ def test_over_tls_they_follow_it_too(
         assert b"EVALSHA" in front.decrypted
         assert b"EVALSHA" not in front.in_clear
         assert b"BRPOP" in front.decrypted
+
+
+@pytest.mark.timeout(180)
+def test_what_a_replica_confirmed_survives_a_failover(tmp_path: Path, stack: ExitStack) -> None:
+    sentinels = Sentinels(tmp_path, stack)
+    producer = Producer(load_settings(broker_url=sentinels.url, durability="replica"))
+    commands = [wire_object(command_id=f"command-{number}") for number in range(200)]
+
+    def fail_over() -> None:
+        old, new = sentinels.servers
+        old.kill()
+        wait_until_primary(new)
+        # Not sooner: it comes back empty, and would take its replica's data away.
+        old.start()
+
+    answers = enqueue_through(fail_over, producer, commands)
+    assert len(answers.accepted) == len(commands)
+    assert lost(producer, commands) == []
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ class Forwarder:
         self._target = target
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._flows = threading.Event()
+        self._flows.set()
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server((HOST, 0), backlog=128)
@@ -35,6 +37,7 @@ class Forwarder:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
+        self._flows.set()
 
     @property
     def url(self) -> str:
@@ -44,6 +47,14 @@ class Forwarder:
     def lead_to(self, target: int) -> None:
         """Forward new connections to this port; those that there are stay where they are."""
         self._target = target
+
+    def hold(self) -> None:
+        """Let nothing through, on connections that stay open; what comes meanwhile is kept."""
+        self._flows.clear()
+
+    def release(self) -> None:
+        """The inverse of `hold`."""
+        self._flows.set()
 
     def cut(self) -> None:
         """End every connection."""
@@ -82,6 +93,7 @@ class Forwarder:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(_CHUNK):
+                self._flows.wait()
                 sink.sendall(data)
         # Both ends, so that neither waits for the other; closed when the other direction has ended as well.
         for each in (source, sink):

@@ -9,7 +9,7 @@ from typing import Any
 
 from device_status import Incidents, Lane, Progress, parse_command
 from device_status.incident import incident_key
-from device_status.ledger import Ledger
+from device_status.ledger import Ledger, own_ms
 from device_status_worker.forgetting import forget
 from device_status_worker.handle import Worker, handle
 from device_status_worker.listing import Lister
@@ -50,7 +50,7 @@ class Crew:
 
     def sweep(self, lane: Lane = Lane.BULK) -> int:
         """Publish again what is due."""
-        commands = self.worker.ledger.scripts.run("sweep", [], lane, 500, 0)
+        commands = self.worker.ledger.scripts.run("sweep", [], lane, 500, 0, own_ms())
         if commands:
             self.worker.publisher.publish(commands, lane)
         return len(commands)

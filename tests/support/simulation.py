@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-from device_status.scripts import Scripts
+from device_status_worker.gate import gate_scripts
 
 _CLOCK = "test:clock"
 
@@ -28,19 +28,22 @@ class Simulation:
         late: seconds that a thread wakes up late, asked at each wait; as on a busy host.
 
     Attributes:
-        now: the clock, in seconds.
-        scripts: the worker's, on this clock.
+        now: the time that passes, in seconds.
+        server_ahead: seconds by which the server's clock is ahead of it; a change is a step of that clock.
+        scripts: the gate's, on the server's clock.
     """
 
     def __init__(self, client: Any, late: Callable[[], float]) -> None:
         self.now = 1_000_000_000.0
-        self.scripts = Scripts(client, "device_status_worker", prelude=_PRELUDE)
+        self.server_ahead = 0.0
+        self.scripts = gate_scripts(client, before=_PRELUDE)
         self._client = client
         self._late = late
         self._is_over = False
         self._sleepers: list[tuple[float, int, threading.Event]] = []
         self._numbers = count()
         self._all_wait = threading.Semaphore(0)
+        self._set_clock()
 
     def wait(self, seconds: float) -> bool:
         """What a gate waits by: True once the simulation is over."""
@@ -50,6 +53,14 @@ class Simulation:
         self._all_wait.release()
         awake.wait()
         return self._is_over
+
+    def step(self, seconds: float) -> None:
+        """Let the server's clock step, back if negative. Forward, keys expire by it as on a real server."""
+        self.server_ahead += seconds
+        self._set_clock()
+        for key in self._client.scan_iter("device-status:gate:*") if seconds > 0 else ():
+            if (life := self._client.ttl(key)) > 0:
+                self._client.expire(key, max(0, int(life - seconds)))
 
     def run(self, work: Iterable[Callable[[], None]], seconds: float) -> None:
         """Run each of `work` in a thread until `seconds` have passed; it must end when `wait` says True."""
@@ -75,6 +86,9 @@ class Simulation:
 
     def _wake(self) -> None:
         self.now, _, awake = heapq.heappop(self._sleepers)
-        self._client.set(_CLOCK, int(self.now * 1e6))
+        self._set_clock()
         awake.set()
         self._all_wait.acquire()
+
+    def _set_clock(self) -> None:
+        self._client.set(_CLOCK, int((self.now + self.server_ahead) * 1e6))

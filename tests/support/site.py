@@ -6,8 +6,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from device_status.publisher import Publisher, queue_name
 from device_status_worker.local import LocalCognito, Request
 from support.amqp import delete_queues
 from support.commands import wire_object
-from support.servers import start_valkey
+from support.servers import Valkey, start_valkey
 from support.waiting import eventually
 from support.workers import WorkerProcess
 
@@ -30,14 +30,22 @@ from support.workers import WorkerProcess
 class Site:
     """A Valkey, a Cognito, and the workers that were started here; all ends with the context."""
 
-    def __init__(self, rabbitmq_url: str = "", **settings: str) -> None:
+    def __init__(
+        self,
+        rabbitmq_url: str = "",
+        *,
+        server: Callable[[], AbstractContextManager[Valkey]] = start_valkey,
+        **settings: str,
+    ) -> None:
         """`settings` are DEVICE_STATUS_* without the prefix, for the workers.
 
         Parameters:
             rabbitmq_url: of a broker that is running and that this takes over, all it holds included;
                 default: the site's own Valkey.
+            server: starts the site's Valkey.
         """
         self._rabbitmq_url = rabbitmq_url
+        self._server = server
         self._overrides = settings
         self._exits = ExitStack()
         self.workers: list[WorkerProcess] = []
@@ -45,7 +53,7 @@ class Site:
     def __enter__(self) -> Self:
         with ExitStack() as exits:
             self._folder = Path(exits.enter_context(TemporaryDirectory(prefix="device-status-workers-")))
-            self.valkey = exits.enter_context(start_valkey())
+            self.valkey = exits.enter_context(self._server())
             self.cognito = exits.enter_context(LocalCognito())
             self.client = exits.enter_context(
                 closing(redis.Redis.from_url(self.valkey.url, decode_responses=True))
@@ -81,7 +89,7 @@ class Site:
         return (
             dict(os.environ)
             | self.cognito.environment()
-            | {f"DEVICE_STATUS_{name.upper()}": value for name, value in self._overrides.items()}
+            | _variables(self._overrides)
             | {"DEVICE_STATUS_BROKER_URL": self.broker_url, "DEVICE_STATUS_LEDGER_URL": self.valkey.url}
         )
 
@@ -100,10 +108,17 @@ class Site:
         """What the workers buried."""
         return DeadLetters(self.settings)
 
-    def start_worker(self, *, level: str = "INFO", lanes: Iterable[Lane] = ()) -> WorkerProcess:
-        """Start one more; it is not ready yet."""
+    def start_worker(
+        self, *, level: str = "INFO", lanes: Iterable[Lane] = (), **settings: str
+    ) -> WorkerProcess:
+        """Start one more; it is not ready yet.
+
+        Parameters:
+            settings: of this one alone, as those of the site.
+        """
         log = self._folder / f"worker{len(self.workers)}.log"
-        worker = WorkerProcess(self.environment, log, level=level, lanes=lanes)
+        environment = self.environment | _variables(settings)
+        worker = WorkerProcess(environment, log, level=level, lanes=lanes)
         self.workers.append(worker)
         self._exits.callback(worker.kill)
         return worker.start()
@@ -190,3 +205,7 @@ class Site:
         # Without NULs, so that it is found in UTF-16 as well.
         letters = self.dead_letters.list()
         return next((each for each in letters if marker in (each.raw or "").replace("\0", "")), None)
+
+
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"DEVICE_STATUS_{name.upper()}": value for name, value in settings.items()}

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["publishing", "working", "memory", "incident"])
+@pytest.mark.parametrize("name", ["publishing", "working", "memory", "incident", "durability"])
 def test_a_measurement_runs(name: str) -> None:
     command = [sys.executable, "-m", "benchmarks", name, "--count", "20", "--runs", "1", "--json"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)

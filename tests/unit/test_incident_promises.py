@@ -10,7 +10,7 @@ import pytest
 
 from device_status import DeviceStatusCommand, IncidentError, Incidents, Lane, Progress, Settings, State
 from device_status.incident import Phase, incident_key
-from device_status.ledger import Ledger, command_key, parse_stored
+from device_status.ledger import Ledger, command_key, own_ms, parse_stored
 from device_status.outcomes import Claimed, Done, Held, Waiting
 from device_status_worker.forgetting import forget
 from support import POOL, device, make_command
@@ -115,7 +115,7 @@ class TestCounts:
     def test_a_user_who_waits_to_be_listed_keeps_it_open(self, incidents: Incidents, ledger: Ledger) -> None:
         progress = incidents.open("INC-1", user_pool_id=POOL, users=["ada", "grace"])
         assert (progress.users_open, progress.phase) == (2, Phase.RUNNING)
-        _, _, _, username, *_ = ledger.scripts.run("listing_claim", [], "worker", 60_000)
+        _, _, _, username, *_ = ledger.scripts.run("listing_claim", [], "worker", 60_000, own_ms())
         said = ["no_devices", 0, 1, 0, "", "", "request", 60_000]
         ledger.scripts.run("listing_settle", [], "users", "INC-1", username, "worker", *said)
         progress = incidents.progress("INC-1")
@@ -187,7 +187,7 @@ class TestCancelled:
         progress = incidents.cancel("INC-1")
         assert (progress.users_open, progress.users_cancelled) == (0, 2)
         assert progress.phase is Phase.CANCELLED
-        assert ledger.scripts.run("listing_claim", [], "worker", 60_000) == []
+        assert ledger.scripts.run("listing_claim", [], "worker", 60_000, own_ms()) == []
 
     def test_it_is_not_opened_again_for_a_whole_pool_either(self, incidents: Incidents) -> None:
         incidents.open("INC-1", user_pool_id=POOL, users=["ada"])
@@ -228,7 +228,7 @@ class TestPaused:
         incidents.pause("INC-1")
         assert ledger.claim(command, Lane.BULK) == Held()
         let_time_pass(ledger.redis, 3600)
-        assert ledger.scripts.run("sweep", [], Lane.BULK, 500, 0) == []
+        assert ledger.scripts.run("sweep", [], Lane.BULK, 500, 0, own_ms()) == []
         incidents.resume("INC-1")
-        assert len(ledger.scripts.run("sweep", [], Lane.BULK, 500, 0)) == 1
+        assert len(ledger.scripts.run("sweep", [], Lane.BULK, 500, 0, own_ms())) == 1
         assert isinstance(ledger.claim(command, Lane.BULK), Claimed)

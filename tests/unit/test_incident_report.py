@@ -24,7 +24,7 @@ from device_status.incident_chart import chart
 from device_status.incident_html import write_html
 from device_status.incident_records import canonical, records, timeline
 from device_status.incident_report import COLUMNS, BrokenReportError, check_report, write_csv, write_json
-from device_status.ledger import Ledger, parse_stored
+from device_status.ledger import Ledger, own_ms, parse_stored
 from device_status.outcomes import Claimed
 from support import POOL, device
 from support.hostile import FORBIDDEN, HOSTILE, INVISIBLE_USERNAME
@@ -79,7 +79,7 @@ def verify(incidents: Incidents, found: str) -> None:
     (key,) = incidents.ledger.redis.lrange(incident_key("INC-1", "devices"), 0, -1)
     scripts = incidents.ledger.scripts
     scripts.run("verify_page", [], "INC-1", run, "ada", "not_remembered", 1, key, device(1), found)
-    leased = scripts.run("listing_claim", [], "worker-1", 60_000)
+    leased = scripts.run("listing_claim", [], "worker-1", 60_000, own_ms())
     assert leased[:4] == ["devices", "verify", "INC-1", "ada"]
     settled = ["verified", 1, 0, 0, "", "", "", 60_000]
     scripts.run("listing_settle", [], "verify", "INC-1", "ada", "worker-1", *settled)

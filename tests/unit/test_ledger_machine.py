@@ -31,6 +31,7 @@ from device_status.ledger import (
     as_json,
     command_key,
     device_key,
+    own_ms,
     parse_stored,
 )
 from device_status.outcomes import (
@@ -467,7 +468,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(lane=lanes)
     def sweep(self, lane: Lane) -> None:
         before = server_ms(self.redis)
-        published = self.ledger.scripts.run("sweep", [], lane, 500, 0)
+        published = self.ledger.scripts.run("sweep", [], lane, 500, 0, own_ms())
         after = server_ms(self.redis)
         taken = set()
         for key, entry in self.model.entries.items():
@@ -499,7 +500,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        assert self.ledger.scripts.run("purge", [], "dead", 0, 500) == len(self.model.dead)
+        assert self.ledger.scripts.run("purge", [], "dead", 0, 500, own_ms()) == len(self.model.dead)
         self.model.dead.clear()
 
     @invariant()
@@ -898,7 +899,7 @@ class TestLeases:
         command = make_command()
         late = claim(command)
         let_time_pass(ledger.redis, LEASE + 1)
-        ledger.scripts.run("sweep", [], Lane.ROUTINE, 500, 0)
+        ledger.scripts.run("sweep", [], Lane.ROUTINE, 500, 0, own_ms())
         assert ledger.succeed(late, "r") == Done(State.SUCCEEDED)
         assert ledger.open_count() == dict.fromkeys(Lane, 0)
 
@@ -1070,7 +1071,7 @@ class TestLateRequests:
 class TestSweeping:
     @pytest.fixture
     def sweep(self, ledger: Ledger) -> Callable[[], list[str]]:
-        return lambda: list(ledger.scripts.run("sweep", [], Lane.ROUTINE, 500, 0))
+        return lambda: list(ledger.scripts.run("sweep", [], Lane.ROUTINE, 500, 0, own_ms()))
 
     def test_a_retry_is_published_when_it_is_due_and_not_before(
         self, ledger: Ledger, claim: ClaimOne, sweep: Callable[[], list[str]]
@@ -1100,7 +1101,7 @@ class TestSweeping:
     def test_a_round_takes_no_more_than_it_is_told(self, ledger: Ledger, claim: ClaimOne) -> None:
         for number in range(5):
             ledger.retry(claim(make_command(device_key=device(number))), 0, "InternalErrorException", "why")
-        portions = [len(ledger.scripts.run("sweep", [], Lane.ROUTINE, 2, 0)) for _ in range(4)]
+        portions = [len(ledger.scripts.run("sweep", [], Lane.ROUTINE, 2, 0, own_ms())) for _ in range(4)]
         assert portions == [2, 2, 1, 0]
 
 

@@ -38,10 +38,11 @@ def test_each_applies_and_leaves_a_program(valkey: Valkey) -> None:
 
 
 def prelude_of(file: Path) -> str:
-    """What the ledger puts before its scripts; the worker's stand alone."""
-    if "producers" not in file.parts or file.stem.startswith("prelude"):
+    """What the ledger puts before its scripts, and the gate before its own."""
+    if file.stem.startswith("prelude"):
         return ""
-    return "".join((file.parent / f"{name}.lua").read_text() for name in ("prelude_incident", "prelude"))
+    names = ("prelude_incident", "prelude") if "producers" in file.parts else ("prelude_gate",)
+    return "".join((file.parent / f"{name}.lua").read_text() for name in names)
 
 
 def test_the_test_of_each_exists_and_is_named_for_a_promise() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from device_status import DeviceStatusCommand, Lane, State
-from device_status.ledger import LEASE, PREFIX, Ledger
+from device_status.ledger import LEASE, PREFIX, Ledger, own_ms
 from device_status.outcomes import Claimed
 from support import device, make_command
 from support.clock import let_time_pass, server_ms
@@ -63,7 +63,7 @@ class Road:
 
     def sweep(self, lost_before: int = 0, most: int = 500) -> set[str]:
         """Keys of the commands that a round publishes again."""
-        texts = self.ledger.scripts.run("sweep", [], self.lane, most, lost_before)
+        texts = self.ledger.scripts.run("sweep", [], self.lane, most, lost_before, own_ms())
         return {DeviceStatusCommand.model_validate_json(text).idempotency_key for text in texts}
 
     def look_and_sweep(self, most: int = 500) -> set[str]:

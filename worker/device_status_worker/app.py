@@ -20,7 +20,8 @@ from device_status.clean import printable
 from device_status.command import Lane
 from device_status.errors import SettingsError
 from device_status.health import connection_warnings
-from device_status.publisher import queue
+from device_status.publisher import queue, queue_name
+from device_status.registry import entry_of
 from device_status.settings import Settings
 from device_status.urls import ServerUrl
 from device_status_worker import last_resort, ledger_check, log_records, process, sign_of_life, transport
@@ -148,7 +149,9 @@ def _ready(sender: Any, **_: Any) -> None:
     process.sweeper().start()
     process.lister().start()
     process.notifier().start()
-    ledger_check.start(process.impatient_ledger().redis, process.stop)
+    lanes = [lane for lane in Lane if queue_name(lane) in app.amqp.queues.consume_from]
+    process.registration().start(entry_of(_settings, sender.hostname, lanes))
+    ledger_check.start(process.impatient_ledger().redis, _settings.required_durability, process.stop)
     # Celery's news of a later version, six lines at each loss of a connection. What runs then goes on here,
     # and the ledger makes its repeat harmless.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
@@ -165,3 +168,4 @@ def _give_back(**_: Any) -> None:
     sign_of_life.remove()
     # Celery waits for its tasks alone; a listing that died with the process would wait for its lease.
     process.lister().join()
+    process.registration().join()

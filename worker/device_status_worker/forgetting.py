@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from device_status.ledger import Ledger
+from device_status.ledger import Ledger, own_ms
 
 PORTION: Final = 300
 """Keys of a kind that one script touches: some milliseconds."""
@@ -14,7 +14,7 @@ STEPS: Final = 20
 
 def forget(ledger: Ledger) -> None:
     """Forget incidents past the retention, and take away what they left and what was kept for them."""
-    _some(ledger, "forget")
+    _some(ledger, "forget", own_ms())
     _some(ledger, "forgotten", PORTION)
     _some(ledger, "release_fences", PORTION, ledger.retention_ms)
 

@@ -3,6 +3,9 @@
 Its state is in Redis and its clock is Redis's, so any number of processes keep one quota together.
 A thread waits for its *turn*; turns are evenly spaced. When it has come it takes a *slot*, for one
 request at one moment, and no second sees more slots than the quota, wherever that second begins.
+
+Of workers with different quotas, the lowest of those that asked in the last minute holds for all. How a step
+of the server's clock is survived stands in `prelude_gate.lua` and `reserve.lua`.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any, Final
 
 from device_status.command import Lane
 from device_status.ledger import gate_key
-from device_status.scripts import Patience, Scripts, no_patience
+from device_status.scripts import Patience, Scripts, no_patience, source
 from device_status.targets import Target
 
 HEADROOM: Final = 0.02
@@ -76,7 +79,7 @@ class Gate:
     """One target's quota in one category.
 
     Parameters:
-        scripts: those of this package.
+        scripts: as `gate_scripts` makes them.
         key: of its state in Redis.
         quota: requests a second.
         wait: sleeps for some seconds, or less where the worker shuts down, and then returns True.
@@ -92,9 +95,8 @@ class Gate:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = [key, f"{key}:slots"]
-        self._ceiling = quota * (1 - HEADROOM)
-        self._most = max(1, int(quota))
-        self._window = (1 + MARGIN) * self._most / quota
+        # What prelude_gate.lua takes, in its order; times in microseconds.
+        self._figures = (quota, HEADROOM, int(RECOVERY * 1e6), PROBE_RATE, int(PAUSE * 1e6))
         self._scripts = scripts
         self._wait = wait
         self._clock = clock
@@ -158,28 +160,26 @@ class Gate:
         answer: list[Any] = self._scripts.run(
             "reserve",
             self._keys,
-            self._ceiling,
+            *self._figures,
             int(horizon * 1e6),
-            int(RECOVERY * 1e6),
-            PROBE_RATE,
-            self._most,
-            int(self._window * 1e6),
+            MARGIN,
             DISTANCE,
             int(has_turn),
         )
         return answer
 
     def _report(self, what: str, why: str = "") -> None:
-        self._scripts.run(
-            "report",
-            self._keys[:1],
-            what,
-            self._ceiling,
-            int(RECOVERY * 1e6),
-            PROBE_RATE,
-            int(PAUSE * 1e6),
-            why,
-        )
+        self._scripts.run("report", self._keys[:1], *self._figures, what, why)
+
+
+def gate_scripts(redis: Any, patience: Patience = no_patience, *, before: str = "") -> Scripts:
+    """The scripts of the gate, with what they share in front.
+
+    Parameters:
+        before: Lua that goes before all of it.
+    """
+    prelude = before + source("device_status_worker", "prelude_gate")
+    return Scripts(redis, "device_status_worker", prelude=prelude, patience=patience)
 
 
 class Gates:
@@ -195,7 +195,7 @@ class Gates:
         wait: Callable[[float], bool],
         patience: Patience = no_patience,
     ) -> None:
-        self._scripts = Scripts(redis, "device_status_worker", patience=patience)
+        self._scripts = gate_scripts(redis, patience)
         self._wait = wait
         self._gates: dict[str, Gate] = {}
 

@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import Final
 
 from device_status.incidents import walk
+from device_status.ledger import own_ms
 from device_status_worker.aws_http import CALL_TIMEOUT
 from device_status_worker.handle import Worker
 from device_status_worker.listing_devices import Listing, list_devices
@@ -55,7 +56,7 @@ class Lister:
         """Do the next listing, if there is one; says whether there was."""
         owner, ends_at = secrets.token_hex(8), time.monotonic() + LEASE
         scripts = self._worker.ledger.scripts
-        match scripts.run("listing_claim", [], owner, int(LEASE * 1000)):
+        match scripts.run("listing_claim", [], owner, int(LEASE * 1000), own_ms()):
             case ["devices", *fields]:
                 list_devices(Listing.read(owner, fields), ends_at, self._worker)
             case ["users", *fields]:

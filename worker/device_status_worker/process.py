@@ -18,6 +18,7 @@ from device_status_worker.notifier import Notifier
 from device_status_worker.patience import patience_until
 from device_status_worker.receive import Receiver
 from device_status_worker.redaction import Pseudonyms
+from device_status_worker.registration import Registration
 from device_status_worker.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -35,12 +36,18 @@ def settings() -> Settings:
 @cache
 def ledger() -> Ledger:
     """The process's connection to the ledger."""
-    return Ledger(settings().ledger, retention=settings().retention, patience=patience_until(stop))
+    return Ledger.of(settings(), patience=patience_until(stop))
 
 
 @cache
 def impatient_ledger() -> Ledger:
-    """The same for threads that must not wait: Celery's own, and the sweeper's."""
+    """The same for threads that must not wait: Celery's own."""
+    return Ledger.of(settings())
+
+
+@cache
+def housekeeping_ledger() -> Ledger:
+    """For what is done again if it is lost: it waits for no disk and no replica."""
     return Ledger(settings().ledger, retention=settings().retention)
 
 
@@ -83,13 +90,19 @@ def lister() -> listing.Lister:
 @cache
 def notifier() -> Notifier:
     """What tells the webhook of incidents that have ended."""
-    return Notifier(impatient_ledger(), settings(), stop)
+    return Notifier(housekeeping_ledger(), settings(), stop)
 
 
 @cache
 def sweeper() -> Sweeper:
     """The process's sweeper; of all processes one works at a time."""
-    return Sweeper(impatient_ledger(), publisher(), stop)
+    return Sweeper(housekeeping_ledger(), publisher(), stop)
+
+
+@cache
+def registration() -> Registration:
+    """What keeps the process's entry among the workers."""
+    return Registration(impatient_ledger(), stop)
 
 
 def bury_envelope(raw: bytes, queue: str) -> bool:

@@ -28,6 +28,8 @@ ERROR_EVERY: Final = 10.0
 """Seconds between two lines in the log that say the same of paused requests."""
 
 _TROUBLES: Final = {
+    "ClocksApart": "commands for %s/%s wait: %s: the clocks of the ledger and of this worker are days apart; "
+    "set up time sync on both, nothing is lost",
     "GatePaused:": "requests to %s/%s are paused: %s; mend credentials or permission, nothing is lost",
     NOT_FROM_AWS: "requests to %s/%s are answered by something that is not AWS: %s; look at the proxy or "
     "endpoint, nothing is lost",

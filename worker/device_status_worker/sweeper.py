@@ -14,9 +14,10 @@ from typing import Final
 from device_status.command import Lane
 from device_status.dead_letters import purge_past_retention
 from device_status.errors import LedgerUnavailableError
-from device_status.ledger import PREFIX, Ledger
+from device_status.ledger import PREFIX, Ledger, own_ms
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status_worker.forgetting import forget
+from device_status_worker.ledger_clock import LedgerClock, pull_in
 from device_status_worker.receive import BUDGET
 from device_status_worker.redaction import place
 
@@ -45,6 +46,7 @@ class Sweeper:
         self._publisher = publisher
         self._stop = stop
         self._name = secrets.token_hex(8)
+        self._clock = LedgerClock(ledger)
 
     def start(self) -> None:
         """Sweep in a thread that ends with the process."""
@@ -57,9 +59,12 @@ class Sweeper:
             LedgerUnavailableError, BrokerUnavailableError: the next round does the rest. What was
                 taken as due but not published counts as lost, and comes back as such.
         """
-        lead = self._ledger.scripts.run("lead", [f"{PREFIX}sweeper"], self._name, int(LEADERSHIP * 1000))
+        asked = self._clock.monotonic()
+        lead, now = self._ledger.scripts.run("lead", [f"{PREFIX}sweeper"], self._name, int(LEADERSHIP * 1000))
+        self._clock.look(asked, now)
         if not lead:
             return 0
+        pull_in(self._ledger)
         purge_past_retention(self._ledger)
         forget(self._ledger)
         return sum(self._sweep(lane) for lane in Lane)
@@ -81,7 +86,7 @@ class Sweeper:
                 self._publisher.publish_mark(lane, mark)
             case ["passed", mark]:
                 lost_before = mark
-        commands = self._ledger.scripts.run("sweep", [], lane, MOST_A_ROUND, lost_before)
+        commands = self._ledger.scripts.run("sweep", [], lane, MOST_A_ROUND, lost_before, own_ms())
         if commands:
             self._publisher.publish(commands, lane)
         if lost_before and commands:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -15,10 +15,18 @@ import typer
 from amqp.exceptions import AMQPError
 
 from device_status.cli.output import AsJson, Exit, print_json, print_table
-from device_status.health import connection_warnings, is_too_old, server_warnings
+from device_status.durability import IN_MEMORY
+from device_status.health import (
+    clock_warning,
+    connection_warnings,
+    is_too_old,
+    server_warnings,
+    unmet_durability,
+)
 from device_status.ledger import PREFIX, Ledger
 from device_status.publisher import BrokerUnavailableError, Publisher
 from device_status.rabbitmq_check import problems
+from device_status.registry import WorkerEntry, differences, hosts_of, running
 from device_status.scripts import connect
 from device_status.server_states import said, what_to_do
 from device_status.settings import Settings, load_settings
@@ -94,19 +102,41 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "ledger", Level.WARNING, f"its clock and this machine's are {apart:.0f} s apart; set up time sync"
         )
+    if stepped := clock_warning(client):
+        yield Finding("ledger", Level.WARNING, stepped)
     for warning in server_warnings(client, name="ledger"):
         yield Finding("ledger", Level.WARNING, warning)
-    yield _workers(settings)
+    yield from _durability(client, settings)
+    yield from _workers(settings)
 
 
-def _workers(settings: Settings) -> Finding:
+def _durability(client: Any, settings: Settings) -> Iterator[Finding]:
+    if settings.required_durability == IN_MEMORY:
+        return
+    if unmet := unmet_durability(client, settings.required_durability):
+        yield Finding("ledger", Level.ERROR, unmet.text.removeprefix("ledger: "))
+    else:
+        yield Finding(
+            "ledger", Level.OK, f"DEVICE_STATUS_DURABILITY={settings.durability}: it confirms writes"
+        )
+
+
+def _workers(settings: Settings) -> Iterator[Finding]:
     ledger = Ledger(settings.ledger)
+    workers = running(ledger)
+    for difference in differences(workers):
+        yield Finding("workers", Level.WARNING, difference.text)
+    yield _work(ledger, workers)
+
+
+def _work(ledger: Ledger, workers: Sequence[WorkerEntry]) -> Finding:
     commands = sum(ledger.open_count().values())
     incidents = ledger.redis.zcard(f"{PREFIX}incidents:active")
     waiting = f"{commands} commands without an outcome, {incidents} incidents with users to be listed"
     # The sweeper's lease: some worker's, and over 5 s after the last one ended.
     if ledger.redis.exists(f"{PREFIX}sweeper"):
-        return Finding("workers", Level.OK, f"at least one runs; {waiting}")
+        who = f"running: {hosts_of(workers)}" if workers else "at least one runs"
+        return Finding("workers", Level.OK, f"{who}; {waiting}")
     if commands or incidents:
         return Finding("workers", Level.WARNING, f"none runs; {waiting}; start one: device-status worker")
     return Finding("workers", Level.OK, "none runs, and nothing waits for one")

@@ -23,7 +23,9 @@ def worker(
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C; it finishes or gives back what it has, and exits with 0."""
     try:
-        from device_status_worker.app import app  # noqa: PLC0415 - an extra that producers don't install
+        from celery.bin.celery import celery  # noqa: PLC0415 - an extra that producers don't install
+
+        import device_status_worker.app  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         fail(Exit.SETTINGS, f"{error.name} is missing: pip install 'device-status[worker]'")
     arguments = ["worker", "--loglevel", log_level.upper()]
@@ -33,4 +35,6 @@ def worker(
         arguments += ["--concurrency", str(concurrency)]
     if name:
         arguments += ["--hostname", name]
-    app.worker_main(arguments)
+    # Not `app.worker_main`, which keeps the exit code to itself.
+    code = celery.main(args=["--app", "device_status_worker", *arguments], standalone_mode=False)
+    raise typer.Exit(code or Exit.OK)

@@ -1,7 +1,8 @@
 -- Forget the incident that is past the retention for longest, if there is one. It goes at once, so that nobody sees half
 -- of it; its commands and dead letters, of which there may be a million, are left to forgotten.lua.
+-- ARGV: the caller's clock. Evidence goes only when both clocks say so.
 -- Returns 1 where there was one.
-local now = now_ms()
+local now = math.min(now_ms(), ARGV[1])
 local id = redis.call('ZRANGE', PREFIX .. 'incidents:ended', '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]
 if not id then
   return 0
@@ -23,5 +24,5 @@ for _, set in ipairs({'incidents', 'incidents:active', 'incidents:ended', 'webho
 end
 redis.call('RPUSH', PREFIX .. 'incidents:forgotten', life)
 redis.call('ZREM', PREFIX .. 'incidents:of:' .. pool, id)
-redis.call('ZADD', PREFIX .. 'fences:due', now, pool)
+redis.call('ZADD', PREFIX .. 'fences:due', 0, pool)
 return 1

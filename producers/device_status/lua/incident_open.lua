@@ -1,11 +1,11 @@
 -- Open an incident, or continue it.
 -- KEYS: 1 incident:<id>
 -- ARGV: id, pool, status, lane, reason, requested by, retention, '1' where all users of the pool are meant,
---       '1' where devices are only counted
+--       '1' where devices are only counted, the caller's clock, tolerance for clocks that run ahead
 -- Returns {'opened'}; {'continued'}; {'cancelled'}; {'differs', field, what it is}: the incident is another.
 local incident = KEYS[1]
 local id, pool, status, lane, reason, requested_by, retention, all_users, counts_only = unpack(ARGV)
-local now = now_ms()
+local now = issue_time(now_ms(), tonumber(ARGV[10]), tonumber(ARGV[11]))  -- Its commands are issued then.
 local known = redis.call('HMGET', incident, 'user_pool_id', 'status', 'state', 'all_users', 'all_users_error',
   'opened_at')
 local active = PREFIX .. 'incidents:active'

@@ -1,6 +1,6 @@
 -- Go on through the commands of an incident that was resumed (let go what was held) or cancelled (give what
 -- nobody has claimed its outcome).
--- ARGV: id, how many commands to look at, retention
+-- ARGV: id, how many commands to look at, retention, the caller's clock
 -- Returns 1 where there is more to do.
 local id, most, retention = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local incident = PREFIX .. 'incident:' .. id
@@ -8,19 +8,19 @@ local known = redis.call('HMGET', incident, 'walk', 'state')
 if not known[1] then
   return 0
 end
-local now, first = now_ms(), tonumber(known[1])
+local now, own, first = now_ms(), tonumber(ARGV[4]), tonumber(known[1])
 local keys = redis.call('LRANGE', incident .. ':devices', first, first + most - 1)
 for _, key in ipairs(keys) do
   local entry = PREFIX .. 'command:' .. key
-  local command = redis.call('HMGET', entry, 'state', 'held', 'lane', 'lease_until', 'applied')
+  local command = redis.call('HMGET', entry, 'state', 'held', 'lane', 'applied')
   if known[2] == 'running' then
     if command[2] and command[1] == 'retry_wait' then
       redis.call('HDEL', entry, 'held')
       redis.call('ZADD', PREFIX .. 'open:' .. command[3], now, key)
     end
   -- What was applied already and waits to be applied again must not be left half-way (see settle.lua).
-  elseif not command[5] and (command[1] == 'queued' or command[1] == 'retry_wait'
-      or (command[1] == 'claimed' and tonumber(command[4]) <= now)) then
+  elseif not command[4] and (command[1] == 'queued' or command[1] == 'retry_wait'
+      or (command[1] == 'claimed' and left(entry, 'lease_until', now, own) == 0)) then
     finish(entry, key, 'cancelled', now, retention)
   end
 end

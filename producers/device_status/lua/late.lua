@@ -1,11 +1,11 @@
 -- A request left under a claim that was over before it was settled: it may have undone a newer command.
 -- KEYS: 1 device:<hash>
--- ARGV: order, owner, milliseconds for which another command's request may be under way
+-- ARGV: order, owner, milliseconds for which another command's request may be under way, the worker's clock
 -- Returns {'harmless'}, or {'repair', lane, command as JSON}: the newest applied command, to be applied again
 -- as a command of its own; the caller publishes it.
 local device, order, owner = KEYS[1], ARGV[1], ARGV[2]
 local now = now_ms()
-suspect(device, order, now, tonumber(ARGV[3]))
+suspect(device, order, now, tonumber(ARGV[4]), tonumber(ARGV[3]))
 local fence = redis.call('HMGET', device, 'applied_at', 'applied_key')
 if not fence[1] or tonumber(fence[1]) <= tonumber(order) then
   return {'harmless'}

@@ -1,22 +1,22 @@
 -- Lease the next listing to a worker: of a user's devices, or of a page of a pool's users.
--- ARGV: owner, lease
+-- ARGV: owner, lease, the worker's clock
 -- Returns {} where there is none; {'devices', mode ('users' or 'verify'), incident id, username, attempts,
 -- milliseconds since the first, pool, status, lane, opened at, '1' where devices are only counted, run of the
 -- verification, '1' where the incident is about given devices, its life}; {'users', incident id, token, attempts,
 -- milliseconds since the first, pool, lane}; {'walk', incident id}: see incident_walk.lua.
 local owner, lease = ARGV[1], tonumber(ARGV[2])
-local now = now_ms()
+local now, own = now_ms(), tonumber(ARGV[3])
 
 local function lease_of(id, working, name)
   -- Returns the attempts made, and the age of the first; a lease that ran out counts as one.
   local known = redis.call('HGET', working, name)
-  local lease_now = known and cjson.decode(known) or {attempts = 0, first_at = now}
+  local lease_now = known and cjson.decode(known) or {attempts = 0, first_at = now, first_own = own}
   if lease_now.owner and lease_now.owner ~= '' then
     lease_now.attempts = lease_now.attempts + 1
   end
   lease_now.owner = owner
   redis.call('HSET', working, name, cjson.encode(lease_now))
-  return lease_now.attempts, age_since(lease_now.first_at, id, now)
+  return lease_now.attempts, age_since(lease_now.first_at, lease_now.first_own, id, now, own)
 end
 
 for _, id in ipairs(redis.call('ZRANGE', PREFIX .. 'incidents:active', 0, 99)) do

@@ -59,7 +59,7 @@ end
 -- Give the entry its outcome; from here on only a redrive by hand changes it.
 local function finish(entry, key, outcome, now, retention)
   redis.call('HSET', entry, 'state', outcome, 'finished_at', now)
-  redis.call('HDEL', entry, 'lease_until')
+  redis.call('HDEL', entry, 'lease_until', 'lease_until_own')
   if outcome == 'succeeded' or outcome == 'superseded' then
     -- Of attempts that failed before. Where nothing followed them, they may say that a request is in doubt.
     redis.call('HDEL', entry, 'error_code', 'error_message')
@@ -89,7 +89,7 @@ end
 local function wait_until(entry, key, due)
   local lane = redis.call('HGET', entry, 'lane')
   redis.call('HSET', entry, 'state', 'retry_wait')
-  redis.call('HDEL', entry, 'owner', 'lease_until')
+  redis.call('HDEL', entry, 'owner', 'lease_until', 'lease_until_own')
   redis.call('ZREM', PREFIX .. 'queued:' .. lane, key)
   redis.call('ZADD', PREFIX .. 'open:' .. lane, due, key)
 end
@@ -104,7 +104,7 @@ end
 -- Its incident is paused: it waits, in no lane, until incident_walk.lua lets it go.
 local function hold(entry, key)
   redis.call('HSET', entry, 'state', 'retry_wait', 'held', 1)
-  redis.call('HDEL', entry, 'owner', 'lease_until')
+  redis.call('HDEL', entry, 'owner', 'lease_until', 'lease_until_own')
   close(entry, key)
 end
 
@@ -131,11 +131,24 @@ end
 -- count anew.
 local function mark_applied(entry)
   redis.call('HSET', entry, 'applied', redis.call('HGET', entry, 'attempts'))
-  redis.call('HDEL', entry, 'first_attempt_at')
+  redis.call('HDEL', entry, 'first_attempt_at', 'first_attempt_own')
 end
 
--- Let the device's fence rise to this order, and stay for longer than any older command is accepted: clocks that run
--- ahead included, and the commands of older incidents of its pool, which are accepted for as long as these are kept.
+-- An attempt was made: the first is remembered, on both clocks.
+local function count_attempt(entry, at, own)
+  redis.call('HINCRBY', entry, 'attempts', 1)
+  redis.call('HSETNX', entry, 'first_attempt_at', at)
+  redis.call('HSETNX', entry, 'first_attempt_own', own)
+end
+
+-- How long a fence is kept: longer than any older command is accepted, clocks that run ahead included, even if the
+-- server's clock, which ends it, goes forward by a seventh of the retention.
+local function fence_life(retention)
+  return retention + math.floor(retention / 7) + FENCE_EXTRA
+end
+
+-- Let the device's fence rise to this order, and stay for longer than any older command is accepted: those of older
+-- incidents of its pool included, which are accepted for as long as these are kept.
 -- A fence that one of them needs has no expiry; release_fences.lua gives it one when they are forgotten.
 local function raise_fence(device, order, key, retention, pool, now)
   local fence = redis.call('HGET', device, 'applied_at')
@@ -151,26 +164,25 @@ local function raise_fence(device, order, key, retention, pool, now)
     redis.call('ZADD', PREFIX .. 'fences:' .. pool, issued_at, device)
     if not oldest then redis.call('ZADD', PREFIX .. 'fences:due', 'LT', issued_at, pool) end
   else
-    redis.call('PEXPIRE', device, retention + FENCE_EXTRA)
+    redis.call('PEXPIRE', device, fence_life(retention))
   end
 end
 
--- The device's record is needed for so long; a fence that stays for an incident has no expiry, and keeps none.
-local function keep_device(device, milliseconds)
-  local left = redis.call('PTTL', device)
-  if left < milliseconds and (left ~= -1 or redis.call('HEXISTS', device, 'applied_at') == 0) then
-    redis.call('PEXPIRE', device, milliseconds)
+-- The device's record is needed for a while; a fence that stays for an incident has no expiry, and keeps none.
+local function keep_device(device)
+  local life = redis.call('PTTL', device)
+  if life < DEVICE_LIFE and (life ~= -1 or redis.call('HEXISTS', device, 'applied_at') == 0) then
+    redis.call('PEXPIRE', device, DEVICE_LIFE)
   end
 end
 
 -- Until then a request of the command with this order may still take effect, after those that follow it.
-local function suspect(device, order, now, milliseconds)
-  local known = redis.call('HMGET', device, 'suspect_until', 'suspect_order')
-  local live = (tonumber(known[1]) or 0) > now
-  local orders = live and known[2] ~= order and 'several' or order
-  local deadline = math.max(now + milliseconds, live and tonumber(known[1]) or 0)
-  redis.call('HSET', device, 'suspect_until', deadline, 'suspect_order', orders)
-  keep_device(device, deadline - now)
+local function suspect(device, order, now, own, milliseconds)
+  local doubt = left(device, 'suspect_until', now, own)
+  local is_other = doubt > 0 and redis.call('HGET', device, 'suspect_order') ~= order
+  set_limit(device, 'suspect_until', now, own, math.max(milliseconds, doubt))
+  redis.call('HSET', device, 'suspect_order', is_other and 'several' or order)
+  keep_device(device)
 end
 
 -- Let look-ups by command id find what stands under another name. A command is refused once it is

@@ -7,10 +7,40 @@ local INCIDENT_PARTS = {'', ':devices', ':letters', ':users', ':working', ':outc
 local TIMELINE_BUCKET = 10000  -- Milliseconds.
 local PLAN_LIFE = 86400  -- Seconds.
 local FENCE_EXTRA = 600000  -- Milliseconds that a fence outlives the retention: clocks may run ahead by half of it.
+local LONGEST = 60000  -- Milliseconds: a lease (LEASE in ledger.py). No wait for a retry and no doubt is longer.
+local DEVICE_LIFE = 86400000  -- Milliseconds that a device's lease and doubts are kept: an expiry comes early by a step.
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- A time limit is kept on two clocks, since each may step: this server's in the field `name`, and in `<name>_own` that of
+-- the worker that set it. Workers' clocks agree with each other: AWS refuses the requests of one that is minutes off.
+local function set_limit(record, name, now, own, milliseconds)
+  redis.call('HSET', record, name, now + milliseconds, name .. '_own', own + milliseconds)
+end
+
+-- What is left of a limit, in milliseconds: it is over when both clocks say so. A clock that says more than there can be
+-- has stepped back: the limit is set anew by the other one, or if that stepped back as well, to the longest.
+local function left(record, name, now, own)
+  local limit = redis.call('HMGET', record, name, name .. '_own')
+  if not limit[1] then
+    return 0
+  end
+  local by_server, by_own = limit[1] - now, (limit[2] or limit[1]) - own
+  local rest = math.max(by_server, by_own)
+  if rest > LONGEST then
+    rest = math.min(by_server, by_own, LONGEST)
+    set_limit(record, name, now, own, rest)
+  end
+  return math.max(0, rest)
+end
+
+-- When something is issued that brings no time along: by the server's clock or, where that and the caller's are too far
+-- apart, at the latest time that is not too far ahead of either.
+local function issue_time(server, own, ahead)
+  return math.abs(server - own) <= ahead and server or math.min(server, own) + ahead
 end
 
 -- The incident that an entry or a dead letter is part of, with its state; nil where there is none, or only a later
@@ -25,11 +55,11 @@ local function incident_of(record)
   return incident[1] and incident[1] == known[2] and {id = known[1], life = known[2], state = incident[2]} or nil
 end
 
--- The age of what was tried first at `first`, in milliseconds: while its incident was paused it could not be tried, so
--- it counts from when the incident was resumed.
-local function age_since(first, id, now)
+-- The age of what was tried first at `first`, and at `first_own` on the clock of who tried it, in milliseconds; by the
+-- clock that says less. While its incident was paused it could not be tried, so it counts from when that was resumed.
+local function age_since(first, first_own, id, now, own)
   local resumed_at = id and redis.call('HGET', PREFIX .. 'incident:' .. id, 'resumed_at')
-  return now - math.max(first, tonumber(resumed_at or 0))
+  return math.max(0, math.min(now - math.max(first, tonumber(resumed_at or 0)), own - (first_own or first)))
 end
 
 -- What a verification found, or is finding, is forgotten.
@@ -60,7 +90,7 @@ end
 -- It ends when its input is complete and no user and no command of it is without an outcome.
 local function end_if_done(id, now)
   local incident = PREFIX .. 'incident:' .. id
-  local known = redis.call('HMGET', incident, 'sealed', 'users_open', 'open', 'ended_at', 'counts_only', 'retention')
+  local known = redis.call('HMGET', incident, 'sealed', 'users_open', 'open', 'ended_at', 'counts_only')
   if known[1] ~= '1' or tonumber(known[2]) > 0 or tonumber(known[3]) > 0 or known[4] then
     return
   end
@@ -68,9 +98,7 @@ local function end_if_done(id, now)
   keep_for_retention(id, now)
   if not known[5] then
     redis.call('HINCRBY', incident, 'times_ended', 1)
-    redis.call('ZADD', PREFIX .. 'webhooks', now, id)
-    -- Where no webhook is set, nobody takes them.
-    redis.call('ZREMRANGEBYSCORE', PREFIX .. 'webhooks', '-inf', now - known[6])
+    redis.call('ZADD', PREFIX .. 'webhooks', now, id)  -- Where no webhook is set, it goes with the incident.
   end
 end
 

@@ -11,7 +11,7 @@ local fences = PREFIX .. 'fences:' .. pool
 local oldest = redis.call('ZRANGE', PREFIX .. 'incidents:of:' .. pool, 0, 0, 'WITHSCORES')[2]
 local devices = redis.call('ZRANGE', fences, '-inf', '(' .. (oldest or now), 'BYSCORE', 'LIMIT', 0, ARGV[1])
 for _, device in ipairs(devices) do
-  redis.call('PEXPIRE', device, ARGV[2] + FENCE_EXTRA)
+  redis.call('PEXPIRE', device, fence_life(tonumber(ARGV[2])))
   redis.call('ZREM', fences, device)
 end
 if #devices == tonumber(ARGV[1]) then

@@ -2,13 +2,14 @@
 -- KEYS: 1 command:<idempotency key>, 2 device:<hash>
 -- ARGV: idempotency key, owner, new state (succeeded, dead_lettered or retry_wait), order, retention,
 --       1 if this was an attempt else 0, milliseconds until due (retry_wait), error code, error message,
---       AWS request id, milliseconds for which a request in doubt may still take effect, user pool
+--       AWS request id, milliseconds for which a request in doubt may still take effect, user pool,
+--       the worker's clock
 -- Returns {'settled'}, also when the same owner says it again; {'lost'} where the claim went to
 -- another; {'again', milliseconds}: it succeeded, but a late request may undo it, so it is retried after that.
 local entry, device = KEYS[1], KEYS[2]
 local key, owner, state, order = unpack(ARGV, 1, 4)
 local retention, attempt, due_in = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local now = now_ms()
+local now, own = now_ms(), tonumber(ARGV[13])
 local error_code, error_message, request_id, late, pool = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11]), ARGV[12]
 local known = redis.call('HMGET', entry, 'state', 'owner', 'settled_by')
 if known[3] == owner then
@@ -19,23 +20,22 @@ end
 
 redis.call('HSET', entry, 'settled_by', owner)
 if attempt == 1 then
-  redis.call('HINCRBY', entry, 'attempts', 1)
-  redis.call('HSETNX', entry, 'first_attempt_at', now)
+  count_attempt(entry, now, own)
 end
-redis.call('HDEL', device, 'owner', 'lease_until')
+redis.call('HDEL', device, 'owner', 'lease_until', 'lease_until_own')
 if late > 0 then
-  suspect(device, order, now, late)
+  suspect(device, order, now, own, late)
 end
 
 if state == 'succeeded' then
   redis.call('HSET', entry, 'request_id', request_id)
   raise_fence(device, order, key, retention, pool, now)
-  local suspicion = redis.call('HMGET', device, 'suspect_until', 'suspect_order')
-  if (tonumber(suspicion[1]) or 0) > now and suspicion[2] ~= order then
+  local doubt = left(device, 'suspect_until', now, own)
+  if doubt > 0 and redis.call('HGET', device, 'suspect_order') ~= order then
     redis.call('HSET', entry, 'error_code', 'MayBeUndone', 'error_message', 'a late request may undo it')
     mark_applied(entry)
-    wait_until(entry, key, tonumber(suspicion[1]))
-    return {'again', suspicion[1] - now}
+    wait_until(entry, key, now + doubt)
+    return {'again', doubt}
   end
   finish(entry, key, state, now, retention)
 elseif state == 'dead_lettered' then

@@ -10,6 +10,11 @@ local grace, in_hand, again = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARG
 local known = redis.call('HMGET', KEYS[1], 'mark', 'published_at', 'received_at')
 local mark, published_at, received_at = tonumber(known[1]), tonumber(known[2]), tonumber(known[3])
 
+if mark and math.max(mark, published_at, received_at or 0) > now then
+  -- The clock stepped back: what is queued from now on stands behind the mark, and looks as though it stood before it.
+  redis.call('DEL', KEYS[1])
+  mark, received_at = nil, nil
+end
 if mark and received_at then
   if now < received_at + in_hand then
     return {'waiting'}

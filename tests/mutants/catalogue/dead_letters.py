@@ -48,8 +48,8 @@ MUTANTS: Final = (
     Mutant(
         "a purge takes away the young ones too",
         _PURGE,
-        "now_ms() - ARGV[",
-        "now_ms() - 0 * ARGV[",
+        "math.min(now_ms(), ARGV[4]) - ARGV[2]",
+        "now_ms()",
         f"{_PURGING}::test_only_the_older_ones_where_an_age_is_given",
     ),
     Mutant(

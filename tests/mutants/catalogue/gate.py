@@ -9,6 +9,7 @@ from mutants.mutant import Mutant
 _GATE: Final = "worker/device_status_worker/gate.py"
 _LUA: Final = "worker/device_status_worker/lua"
 _RESERVE: Final = f"{_LUA}/reserve.lua"
+_PRELUDE: Final = f"{_LUA}/prelude_gate.lua"
 _REPORT: Final = f"{_LUA}/report.lua"
 _GIVE_BACK: Final = f"{_LUA}/give_back.lua"
 _LEDGER: Final = "producers/device_status/ledger.py"
@@ -28,15 +29,15 @@ MUTANTS: Final = (
     Mutant(
         "turns have no distance",
         _RESERVE,
-        "turn + 1000000 / rate",
+        "turn + SECOND / rate",
         "turn",
         f"{_QUOTA}::test_turns_are_evenly_spaced",
     ),
     Mutant(
         "an idle time is saved up for a burst",
         _RESERVE,
-        "math.max(tonumber(known[1]) or 0, now)",
-        "tonumber(known[1]) or now",
+        "math.max(gate.next, now)",
+        "gate.next",
         f"{_FIGURES}::TestTheQuota::test_after_an_idle_hour_requests_are_as_far_apart_as_ever",
     ),
     Mutant(
@@ -48,9 +49,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "slots are counted over a bare second",
-        _GATE,
-        "(1 + MARGIN) * self._most / quota",
-        "self._most / quota",
+        _RESERVE,
+        "(1 + margin) * SECOND",
+        "SECOND",
         _KEPT,
     ),
     Mutant(
@@ -87,7 +88,7 @@ MUTANTS: Final = (
     Mutant(
         "a turn given back is lost",
         _GIVE_BACK,
-        "known[1] - 1000000 / known[2]",
+        "known[1] - SECOND / known[2]",
         "known[1]",
         f"{_QUOTA}::test_a_slot_given_back_is_had_by_others",
     ),
@@ -119,26 +120,26 @@ MUTANTS: Final = (
         "Lane.URGENT: 1.0",
         f"{_FIGURES}::TestLanes::test_how_far_ahead_a_lane_reserves",
     ),
-    Mutant("a throttle changes nothing", _REPORT, "0.7 * rate", "rate", _HALF_A_MINUTE),
+    Mutant("a throttle changes nothing", _REPORT, "0.7 * gate.rate", "gate.rate", _HALF_A_MINUTE),
     Mutant(
         "one throttled second cuts the rate many times",
         _REPORT,
-        "now - tonumber(known[2]) >= 1000000",
+        "now - gate.rate_at >= SECOND",
         "true",
         _HALF_A_MINUTE,
     ),
     Mutant(
         "a rate that was cut stays so",
-        _RESERVE,
-        "tonumber(known[2]) + ceiling * (now - tonumber(known[3])) / recovery",
-        "tonumber(known[2])",
+        _PRELUDE,
+        "known[2] + gate.ceiling * (now - gate.rate_at) / recovery",
+        "known[2]",
         _HALF_A_MINUTE,
     ),
     Mutant(
         "a service that fails gets requests at full speed",
         _RESERVE,
-        "rate / 2 ^ faults",
-        "rate",
+        "gate.rate / 2 ^ gate.faults",
+        "gate.rate",
         f"{_TESTS}::TestFaults::test_each_halves_the_rate",
     ),
     Mutant(
@@ -151,18 +152,22 @@ MUTANTS: Final = (
     Mutant(
         "faults are counted without end",
         _REPORT,
-        "math.min(most, faults + 1)",
-        "faults + 1",
+        "math.min(most, gate.faults + 1)",
+        "gate.faults + 1",
         f"{_TESTS}::TestFaults::test_successes_restore_it_as_fast",
     ),
     Mutant(
         "successes restore nothing",
         _REPORT,
-        "math.max(0, faults - 1)",
-        "faults",
+        "math.max(0, gate.faults - 1)",
+        "gate.faults",
         f"{_TESTS}::TestFaults::test_successes_restore_it_as_fast",
     ),
-    Mutant("a pause lets requests through", _RESERVE, "if paused_until > now then", "if false then", _PAUSED),
+    Mutant(
+        "a pause lets requests through", _RESERVE, "if gate.paused_until > now then", "if false then", _PAUSED
+    ),
     Mutant("a pause lasts for a second", _GATE, "PAUSE: Final = 15.0", "PAUSE: Final = 1.0", _PAUSED),
-    Mutant("after a pause all come at full speed", _REPORT, "'faults', most)", "'faults', faults)", _PAUSED),
+    Mutant(
+        "after a pause all come at full speed", _REPORT, "'faults', most)", "'faults', gate.faults)", _PAUSED
+    ),
 )

@@ -132,14 +132,14 @@ MUTANTS: Final = (
     Mutant(
         "what was applied and may be undone is cancelled half-way",
         _WALK,
-        "elseif not command[5] and (command[1]",
+        "elseif not command[4] and (command[1]",
         "elseif (command[1]",
         f"{_CANCELLED}::test_what_was_applied_and_may_be_undone_is_applied_once_more",
     ),
     Mutant(
         "what a worker has in hand is cancelled",
         _WALK,
-        "tonumber(command[4]) <= now",
+        "left(entry, 'lease_until', now, own) == 0",
         "true",
         f"{_CANCELLED}::test_what_a_worker_has_in_hand_ends_as_its_request_does",
     ),

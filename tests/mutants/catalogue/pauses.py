@@ -50,7 +50,7 @@ MUTANTS: Final = (
     Mutant(
         "a claim gives a fence that must stay an expiry",
         _SHARED,
-        "(left ~= -1 or redis.call('HEXISTS', device, 'applied_at') == 0)",
+        "(life ~= -1 or redis.call('HEXISTS', device, 'applied_at') == 0)",
         "true",
         f"{_FENCES}::test_a_claim_or_a_doubt_gives_them_no_expiry",
     ),
@@ -64,7 +64,7 @@ MUTANTS: Final = (
     Mutant(
         "fences stay forever",
         f"{_LUA}/forget.lua",
-        "redis.call('ZADD', PREFIX .. 'fences:due', now, pool)",
+        "redis.call('ZADD', PREFIX .. 'fences:due', 0, pool)",
         "",
         _STAY,
     ),
@@ -85,22 +85,22 @@ MUTANTS: Final = (
     Mutant(
         "a pause uses up the time for retries",
         _AGE,
-        "return now - math.max(first, tonumber(resumed_at or 0))",
-        "return now - first",
+        "now - math.max(first, tonumber(resumed_at or 0))",
+        "now - first",
         f"{_ATTEMPTS}::test_a_pause_does_not_use_up_the_time_for_retries[AdminUpdateDeviceStatus]",
     ),
     Mutant(
         "a pause uses up the time to list a user's devices",
         f"{_LUA}/listing_claim.lua",
-        "age_since(lease_now.first_at, id, now)",
-        "age_since(lease_now.first_at, nil, now)",
+        "age_since(lease_now.first_at, lease_now.first_own, id, now, own)",
+        "age_since(lease_now.first_at, lease_now.first_own, nil, now, own)",
         f"{_ATTEMPTS}::test_a_pause_does_not_use_up_the_time_for_retries[AdminListDevices]",
     ),
     Mutant(
         "what was paused once is tried forever",
         _AGE,
-        "return now - math.max(first, tonumber(resumed_at or 0))",
-        "return resumed_at and 0 or now - first",
+        "now - math.max(first, tonumber(resumed_at or 0))",
+        "(resumed_at and 0 or now - first)",
         f"{_ATTEMPTS}::test_but_the_time_since_it_was_resumed_does",
     ),
 )

@@ -112,7 +112,7 @@ MUTANTS: Final = (
     Mutant(
         "all processes sweep at once",
         _LEAD,
-        "if leader and leader ~= ARGV[1] then",
+        "if leader and leader ~= ARGV[1] and redis.call('PTTL', KEYS[1]) <= tonumber(ARGV[2]) then",
         "if false then",
         f"{_TESTS}::TestOneAtATime::test_another_sweeper_rests_until_the_first_is_gone",
     ),

@@ -10,6 +10,7 @@ import pytest
 from device_status import DeadLetters, Incidents, Settings, load_settings
 from device_status.incident import Phase
 from device_status.incident_records import records
+from device_status.ledger import own_ms
 from device_status.targets import Target
 from device_status_worker.cognito import Cognito, NotSent, Page
 from device_status_worker.failures import Failure
@@ -200,7 +201,7 @@ class TestUsersOfAPool:
             crew.list(most=1)
             if incidents.progress("INC-1").input_error:
                 break
-            crew.worker.ledger.scripts.run("listing_claim", [], "dies", 60_000)
+            crew.worker.ledger.scripts.run("listing_claim", [], "dies", 60_000, own_ms())
             let_time_pass(crew.worker.ledger.redis, 61)
         assert incidents.progress("INC-1").input_error == "EndlessListing"
         assert asked(cognito, "ListUsers") <= 6

@@ -71,6 +71,12 @@ def turns(ledger: Ledger, settings: Settings, count: int, lane: Lane = Lane.URGE
     return times
 
 
+def next_turn_in(ledger: Ledger) -> float:
+    """Seconds from now to the next turn that is free."""
+    seconds, microseconds = ledger.redis.time()
+    return int(ledger.redis.hget(KEY, "next")) / 1e6 - seconds - microseconds / 1e6
+
+
 def rate(ledger: Ledger, settings: Settings) -> float:
     """Requests a second that the gate admits now."""
     ledger.redis.hdel(KEY, "next")  # As though no turn had been taken, so that the next are near.
@@ -199,6 +205,376 @@ class TestQuota:
         assert isinstance(slot, Slot)
         gate.answered(slot)
         assert min(leeway() for _ in range(MISSED)) < 2 * LATEST
+
+
+class TestDifferentQuotas:
+    """Workers that were given different quotas keep the lowest."""
+
+    def test_a_second_sees_no_more_than_the_lowest(self, ledger: Ledger) -> None:
+        simulation, sent = Simulation(ledger.redis, lambda: 0.0), []
+        gates = [Gate(simulation.scripts, KEY, quota, simulation.wait) for quota in (200, 25)]
+
+        def work(gate: Gate) -> None:
+            while isinstance(gate.wait_for_slot(Lane.BULK), Slot):
+                sent.append(simulation.now)
+
+        simulation.run([partial(work, gates[number % 2]) for number in range(16)], seconds=10)
+        assert most_in_a_second(sent) <= 25
+        assert len(sent) >= 0.95 * 25 * 10, "and it is used"
+
+    def test_what_the_higher_reserved_before_is_held_back(self, ledger: Ledger) -> None:
+        simulation, sent = Simulation(ledger.redis, lambda: 0.0), []
+        high, low = (Gate(simulation.scripts, KEY, quota, simulation.wait) for quota in (200, 25))
+
+        def work(gate: Gate, since: float) -> None:
+            simulation.wait(since)
+            while isinstance(gate.wait_for_slot(Lane.BULK), Slot):
+                sent.append(simulation.now)
+
+        began_at = simulation.now
+        simulation.run([*[partial(work, high, 0)] * 16, partial(work, low, 3)], seconds=10)
+        before = [at for at in sent if at < began_at + 2]
+        assert most_in_a_second(before) > 150, "alone it has its own quota"
+        assert most_in_a_second([at for at in sent if at > began_at + 3]) <= 25
+
+    def test_the_lowest_holds_for_a_minute_after_it_asked_last(
+        self, ledger: Ledger, clock: PassingTime
+    ) -> None:
+        def interval() -> float:
+            ledger.redis.hdel(KEY, "next")
+            before = ledger.redis.time()
+            gate(200)._reserve(Lane.URGENT, has_turn=False)
+            return int(ledger.redis.hget(KEY, "next")) / 1e6 - before[0] - before[1] / 1e6
+
+        def gate(quota: float) -> Gate:
+            return Gates(ledger.redis, clock).update(target(quota=quota))
+
+        gate(25)._reserve(Lane.BULK, has_turn=False)
+        for _ in range(5):
+            assert interval() > 1 / 25
+            let_time_pass(ledger.redis, 11)
+        let_time_pass(ledger.redis, 6)  # 61 s.
+        assert interval() < 0.5 / 25
+
+    def test_of_three_the_second_lowest_holds_when_the_lowest_is_gone(
+        self, ledger: Ledger, clock: PassingTime
+    ) -> None:
+        gates = {quota: Gates(ledger.redis, clock).update(target(quota=quota)) for quota in (5, 25, 200)}
+        gates[5]._reserve(Lane.BULK, has_turn=False)
+        let_time_pass(ledger.redis, 20)
+        for quota in (25, 200):
+            gates[quota]._reserve(Lane.BULK, has_turn=False)
+        assert float(ledger.redis.hget(KEY, "ceiling")) == pytest.approx(5 * 0.98)
+        let_time_pass(ledger.redis, 41)
+        gates[200]._reserve(Lane.BULK, has_turn=False)
+        assert float(ledger.redis.hget(KEY, "ceiling")) == pytest.approx(25 * 0.98)
+
+    def test_who_finds_no_turn_near_has_asked_too(self, ledger: Ledger, clock: PassingTime) -> None:
+        high, low = (Gates(ledger.redis, clock).update(target(quota=quota)) for quota in (200, 25))
+        for _ in range(500):
+            high._reserve(Lane.URGENT, has_turn=False)
+        assert low._reserve(Lane.BULK, has_turn=False)[0] == "later"
+        let_time_pass(ledger.redis, 5)
+        high._reserve(Lane.URGENT, has_turn=False)
+        assert float(ledger.redis.hget(KEY, "ceiling")) == pytest.approx(25 * 0.98)
+
+    def test_a_throttle_cuts_what_holds(self, ledger: Ledger, clock: PassingTime) -> None:
+        high, low = (Gates(ledger.redis, clock).update(target(quota=quota)) for quota in (200, 25))
+        low._reserve(Lane.BULK, has_turn=False)
+        high.throttled()
+        assert float(ledger.redis.hget(KEY, "rate")) == pytest.approx(0.7 * 25 * 0.98)
+
+    def test_a_step_back_keeps_the_lowest_no_longer(self, ledger: Ledger, clock: PassingTime) -> None:
+        high, low = (Gates(ledger.redis, clock).update(target(quota=quota)) for quota in (200, 25))
+        low._reserve(Lane.BULK, has_turn=False)
+        let_time_pass(ledger.redis, -600)
+        high._reserve(Lane.BULK, has_turn=False)
+        assert float(ledger.redis.hget(KEY, "ceiling")) == pytest.approx(25 * 0.98)
+        let_time_pass(ledger.redis, 61)
+        high._reserve(Lane.BULK, has_turn=False)
+        assert float(ledger.redis.hget(KEY, "ceiling")) == pytest.approx(200 * 0.98)
+
+
+class TestCost:
+    """What a slot costs the server: calls within the scripts, and scripts."""
+
+    def calls(self, ledger: Ledger, ask: Callable[[], object]) -> int:
+        """How many commands ran, those inside scripts too and the script's own call not."""
+        ask()  # Loads the script.
+        ledger.redis.config_resetstat()
+        ask()
+        stats = ledger.redis.info("commandstats")
+        others = ("cmdstat_config", "cmdstat_info", "cmdstat_evalsha")
+        return sum(stat["calls"] for name, stat in stats.items() if not name.startswith(others))
+
+    def test_a_turn_and_a_slot_cost_eleven_calls(self, ledger: Ledger, settings: Settings) -> None:
+        gate = at_once(ledger, settings)
+        turns(ledger, settings, 10)
+        assert self.calls(ledger, lambda: gate._reserve(Lane.URGENT, has_turn=False)) == 4
+
+        def take() -> None:
+            let_time_pass(ledger.redis, 0.3)
+            ledger.redis.config_resetstat()
+            assert gate._reserve(Lane.URGENT, has_turn=True)[0] == "slot"
+
+        assert self.calls(ledger, take) == 7
+
+    def test_a_slot_after_an_idle_time_costs_nine(self, ledger: Ledger, settings: Settings) -> None:
+        gate = at_once(ledger, settings)
+
+        def take() -> None:
+            let_time_pass(ledger.redis, 60)
+            ledger.redis.config_resetstat()
+            assert gate._reserve(Lane.URGENT, has_turn=False)[0] == "slot"
+
+        assert self.calls(ledger, take) == 9
+
+    def test_no_turn_costs_two_and_no_slot_five(self, ledger: Ledger, settings: Settings) -> None:
+        gate = at_once(ledger, settings)
+        turns(ledger, settings, 100)
+        assert self.calls(ledger, lambda: gate._reserve(Lane.BULK, has_turn=False)) == 2
+        gate._reserve(Lane.BULK, has_turn=True)
+        assert self.calls(ledger, lambda: gate._reserve(Lane.BULK, has_turn=True)) <= 5
+
+
+STEPS_BACK = [-7200, -120, -13, -5, -0.3]
+STEPS_FORWARD = [0.4, 1, 5, 120, 7200]
+
+
+def sent_over_a_step(
+    ledger: Ledger,
+    step: float,
+    quota: int = QUOTA,
+    late: Callable[[random.Random], float] = lambda chance: 0.0,
+) -> list[float]:
+    """When requests left in 8 s of full work, in seconds from a step of the server's clock halfway."""
+    chance = random.Random(1)
+    simulation, sent = Simulation(ledger.redis, lambda: late(chance)), []
+    gate = Gate(simulation.scripts, KEY, quota, simulation.wait, lambda: simulation.now)
+    stepped_at = simulation.now + 4.013
+
+    def work(lane: Lane) -> None:
+        while True:
+            match gate.wait_for_slot(lane):
+                case Slot():
+                    sent.append(simulation.now - stepped_at)
+                case NoSlot(due_in, "NoSlotNear"):
+                    simulation.wait(due_in)
+                case NoSlot():
+                    return
+
+    def let_it_step() -> None:
+        simulation.wait(4.013)
+        simulation.step(step)
+
+    lanes = [*[Lane.BULK] * 10, *[Lane.URGENT] * 4]
+    simulation.run([*(partial(work, lane) for lane in lanes), let_it_step], seconds=8.013)
+    return sent
+
+
+class TestClockStepsBack:
+    """The server's clock steps back: the gate goes on, and keeps its quota."""
+
+    @pytest.mark.parametrize("step", STEPS_BACK)
+    def test_the_quota_is_kept_and_used_on(self, step: float, ledger: Ledger) -> None:
+        sent = sent_over_a_step(ledger, step)
+        assert most_in_a_second(sent) <= QUOTA
+        after = [0.0, *(at for at in sent if at > 0)]
+        assert max(later - earlier for earlier, later in pairwise(after)) < 1.1
+        assert len(after) >= 0.97 * QUOTA * 3  # Of four seconds, the one after the step may be lost.
+
+    def test_a_slot_that_was_taken_a_moment_ago_still_counts(
+        self, ledger: Ledger, settings: Settings
+    ) -> None:
+        gate = at_once(ledger, settings)
+        for _ in range(QUOTA):
+            while gate._reserve(Lane.URGENT, has_turn=True)[0] != "slot":
+                let_time_pass(ledger.redis, 0.0205)
+        let_time_pass(ledger.redis, -600)
+        waited, answer = 0.0, gate._reserve(Lane.URGENT, has_turn=True)
+        assert ledger.redis.zcard(f"{KEY}:slots") == QUOTA
+        while answer[0] != "slot" and waited < 3:
+            let_time_pass(ledger.redis, answer[1] / 1e6)
+            waited += answer[1] / 1e6
+            answer = gate._reserve(Lane.URGENT, has_turn=True)
+        # They were taken within half a second.
+        assert 0.4 < waited < 1.02
+
+    def test_a_slot_of_the_same_microsecond_is_another_one(self, ledger: Ledger) -> None:
+        simulation, answers = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, QUOTA, simulation.wait)
+
+        def work() -> None:
+            for step in (0, -0.5, 0):
+                simulation.step(step)
+                answers.append(gate._reserve(Lane.BULK, has_turn=True))
+                simulation.wait(-step)
+
+        simulation.run([work], seconds=5)
+        kinds, names = [each[0] for each in answers], [each[-1] for each in answers]
+        assert kinds == ["slot", "turn", "slot"]
+        assert names[0] != names[2]
+        assert ledger.redis.zcard(f"{KEY}:slots") == 2
+
+    @pytest.mark.parametrize("lane", Lane)
+    @pytest.mark.parametrize("step", [600, 120, 5, 1])
+    def test_the_next_turn_is_as_near_as_it_was(
+        self, step: float, lane: Lane, ledger: Ledger, settings: Settings
+    ) -> None:
+        turns(ledger, settings, 20)
+        let_time_pass(ledger.redis, -step)
+        gate = at_once(ledger, settings)
+        kind, microseconds = gate._reserve(lane, has_turn=False)
+        assert kind == "turn"
+        assert microseconds / 1e6 < 20 / CEILING
+
+    def test_who_is_told_to_come_later_finds_a_turn_then(self, ledger: Ledger, settings: Settings) -> None:
+        turns(ledger, settings, int(3 * CEILING))
+        let_time_pass(ledger.redis, -600)
+        gate = at_once(ledger, settings)
+        kind, microseconds = gate._reserve(Lane.BULK, has_turn=False)
+        assert kind == "later"
+        assert microseconds / 1e6 < 2.1
+        let_time_pass(ledger.redis, 2.1)
+        assert gate._reserve(Lane.BULK, has_turn=False)[0] == "turn"
+
+    def test_turns_of_a_steady_clock_stay(self, ledger: Ledger, settings: Settings) -> None:
+        turns(ledger, settings, int(9.9 * CEILING))
+        at_once(ledger, settings)._reserve(Lane.BULK, has_turn=False)
+        assert next_turn_in(ledger) > 9
+
+    def test_a_pause_ends_in_time(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        gate.pause("ExpiredTokenException")
+        let_time_pass(ledger.redis, -600)
+        kind, microseconds, why = at_once(ledger, settings)._reserve(Lane.BULK, has_turn=False)
+        assert (kind, why) == ("paused", "ExpiredTokenException")
+        assert microseconds / 1e6 <= PAUSE
+        let_time_pass(ledger.redis, PAUSE + 0.1)
+        assert at_once(ledger, settings)._reserve(Lane.BULK, has_turn=False)[0] == "slot"
+
+    @pytest.mark.parametrize("asks", [True, False], ids=["a request first", "a throttle first"])
+    def test_a_rate_that_was_cut_grows_back_and_is_cut_again(
+        self, asks: bool, ledger: Ledger, settings: Settings, gate: Gate
+    ) -> None:
+        gate.throttled()
+        let_time_pass(ledger.redis, -600)
+        if asks:
+            assert part(ledger, settings) == pytest.approx(0.7, abs=0.06)
+            let_time_pass(ledger.redis, 3)
+            assert part(ledger, settings) == pytest.approx(0.8, abs=0.06)
+        else:
+            gate.throttled()  # Perhaps of the same second.
+            let_time_pass(ledger.redis, 1)
+            gate.throttled()
+            assert part(ledger, settings) == pytest.approx(0.7 * (0.7 + 1 / 30), abs=0.06)
+
+    def test_a_success_after_it_leaves_no_pause(self, ledger: Ledger, settings: Settings, gate: Gate) -> None:
+        gate.pause("ExpiredTokenException")
+        let_time_pass(ledger.redis, -600)
+        gate.answered(Slot(0, degraded=True, name=""))
+        assert not ledger.redis.hmget(KEY, "paused_until")[0]
+
+
+class TestClockStepsForward:
+    """The server's clock steps forward: what was sent just now is not taken for long past."""
+
+    @pytest.mark.parametrize("step", STEPS_FORWARD)
+    def test_a_second_sees_two_more_than_the_quota_at_most_and_it_is_used_on(
+        self, step: float, ledger: Ledger
+    ) -> None:
+        sent = sent_over_a_step(ledger, step)
+        assert most_in_a_second(sent) <= QUOTA + 2
+        assert len([at for at in sent if at > 0]) >= 0.97 * QUOTA * 3
+
+    @pytest.mark.parametrize("step", [0.4, 600])
+    def test_of_a_larger_quota_it_sees_no_more(self, step: float, ledger: Ledger) -> None:
+        assert most_in_a_second(sent_over_a_step(ledger, step, quota=100)) <= 100
+
+    @pytest.mark.parametrize("step", [0.4, 600])
+    def test_threads_that_come_late_change_nothing(self, step: float, ledger: Ledger) -> None:
+        sent = sent_over_a_step(ledger, step, late=lambda chance: 0.3 * chance.random() ** 3)
+        assert most_in_a_second(sent) <= QUOTA + 2
+
+    @pytest.mark.parametrize("step", [0.1, 0.3])
+    def test_a_short_step_lets_through_what_the_quota_has_for_it(self, step: float, ledger: Ledger) -> None:
+        assert most_in_a_second(sent_over_a_step(ledger, step)) <= QUOTA * (1 + step) + 2
+
+    def test_a_full_second_of_slots_is_waited_out(self, ledger: Ledger) -> None:
+        simulation, sent = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, QUOTA, simulation.wait)
+
+        def work() -> None:
+            """As fast as slots come, which is half a second for all of a second's."""
+            microseconds = 0
+            while not simulation.wait(microseconds / 1e6):
+                kind, microseconds, *_ = gate._reserve(Lane.BULK, has_turn=True)
+                if kind == "slot":
+                    sent.append(simulation.now)
+                if len(sent) == QUOTA and simulation.server_ahead == 0:
+                    simulation.step(600)
+
+        simulation.run([work], seconds=5)
+        assert most_in_a_second(sent) <= QUOTA + 2
+        assert len(sent) > 2 * QUOTA, "and it goes on"
+
+    def test_work_below_the_quota_never_waits(self, ledger: Ledger) -> None:
+        """An idle time and a step look alike: each counts as one interval at least."""
+        simulation, waits = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, QUOTA, simulation.wait)
+
+        def work() -> None:
+            for number in range(200):
+                asked_at = simulation.now
+                if not isinstance(gate.wait_for_slot(Lane.BULK), Slot):
+                    return
+                waits.append(simulation.now - asked_at)
+                simulation.wait(60 if number % 50 == 0 else 0.35)
+
+        simulation.run([work], seconds=1000)
+        assert len(waits) == 200
+        assert max(waits) == 0
+
+    @pytest.mark.parametrize("quota", [0.5, 1, 2])
+    def test_of_a_low_quota_no_less_than_an_interval_counts_as_one(
+        self, quota: float, ledger: Ledger
+    ) -> None:
+        simulation, sent = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, quota, simulation.wait)
+
+        def work() -> None:
+            while not simulation.wait(0.31):
+                if gate._reserve(Lane.BULK, has_turn=True)[0] == "slot":
+                    sent.append(simulation.now * min(1, quota))
+
+        simulation.run([work], seconds=20)
+        assert most_in_a_second(sent) <= max(1, quota)
+        assert len(sent) >= 0.7 * 20 * quota
+
+    def test_a_service_that_fails_still_gets_probes_alone(
+        self, ledger: Ledger, settings: Settings, gate: Gate
+    ) -> None:
+        gate.pause("ExpiredTokenException")
+        let_time_pass(ledger.redis, 600)
+        assert rate(ledger, settings) == pytest.approx(PROBE_RATE, rel=0.01)
+
+    def test_probes_come_in_their_interval(self, ledger: Ledger) -> None:
+        simulation, sent = Simulation(ledger.redis, lambda: 0.0), []
+        gate = Gate(simulation.scripts, KEY, QUOTA, simulation.wait, lambda: simulation.now)
+        gate.pause("ExpiredTokenException")
+        began_at = simulation.now
+
+        def work() -> None:
+            while True:
+                match gate.wait_for_slot(Lane.URGENT):
+                    case Slot():
+                        sent.append(simulation.now - began_at)
+                    case NoSlot(due_in, "NoSlotNear" | "GatePaused:ExpiredTokenException"):
+                        simulation.wait(due_in)
+                    case NoSlot():
+                        return
+
+        simulation.run([work] * 8, seconds=60)
+        assert len(sent) >= (60 - PAUSE - 2) * PROBE_RATE - 1
 
 
 class TestLanes:

@@ -11,7 +11,7 @@ from device_status import DeadLetters, IncidentError, Incidents, Settings, load_
 from device_status.dead_letters import NotRedrivableError, purge_past_retention
 from device_status.incident import incident_key
 from device_status.incident_records import records
-from device_status.ledger import PREFIX
+from device_status.ledger import PREFIX, own_ms
 from device_status_worker.forgetting import PORTION
 from device_status_worker.local import Fault, LocalCognito
 from device_status_worker.local.wire import json_response
@@ -154,8 +154,8 @@ class TestForgetting:
     ) -> None:
         ledger = crew.worker.ledger
         let_time_pass(ledger.redis, RETENTION + 60)
-        assert ledger.scripts.run("forget", []) == 1
-        assert ledger.scripts.run("forget", []) == 0
+        assert ledger.scripts.run("forget", [], own_ms()) == 1
+        assert ledger.scripts.run("forget", [], own_ms()) == 0
         with pytest.raises(IncidentError, match="no incident INC-1"):
             incidents.progress("INC-1")
         assert list(incidents.list()) == []
@@ -185,7 +185,7 @@ class TestForgetting:
     ) -> None:
         letters = list(DeadLetters(settings).list())
         let_time_pass(crew.worker.ledger.redis, RETENTION + 60)
-        crew.worker.ledger.scripts.run("forget", [])
+        crew.worker.ledger.scripts.run("forget", [], own_ms())
         for letter in letters:
             with pytest.raises(NotRedrivableError, match="its incident is"):
                 DeadLetters(settings).redrive(letter.id)
@@ -211,7 +211,7 @@ class TestOpenedAnew:
         open_incident(incidents, pool, "ada", "nobody")
         crew.finish()
         let_time_pass(ledger.redis, RETENTION + 60)
-        ledger.scripts.run("forget", [])
+        ledger.scripts.run("forget", [], own_ms())
         for _ in range(portions_before):
             ledger.scripts.run("forgotten", [], 2)
         asked = updates(cognito)
@@ -245,7 +245,7 @@ class TestOpenedAnew:
         open_incident(incidents, pool, "ada")
         crew.finish()
         let_time_pass(ledger.redis, RETENTION + 60)
-        ledger.scripts.run("forget", [])
+        ledger.scripts.run("forget", [], own_ms())
         cognito.faults.add(_listed(), operation="AdminListDevices", times=1)
         open_incident(incidents, pool, "ada")
         crew.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from device_status import Incidents, Lane, Settings, load_settings
+from device_status.ledger import own_ms
 from device_status_worker.handle import Worker
 from device_status_worker.local import LocalCognito
 from support.clock import let_time_pass
@@ -50,7 +51,7 @@ class TestWhoDecides:
         open_incident(incidents, pool, "ada")
         script = crew.worker.ledger.scripts.run
         for owner in ("late", "present"):
-            assert script("listing_claim", [], owner, 1000 * LEASE)[3] == "ada"
+            assert script("listing_claim", [], owner, 1000 * LEASE, own_ms())[3] == "ada"
             let_time_pass(crew.worker.ledger.redis, LEASE + 1)
         before = counters(incidents.progress("INC-1"))
         said = [0, 1, 0, "UserNotFoundException", "", "", 1000 * LEASE]

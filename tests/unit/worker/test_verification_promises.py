@@ -11,6 +11,7 @@ import pytest
 
 from device_status import Incidents, Settings, Verification, load_settings
 from device_status.incident_records import records
+from device_status.ledger import own_ms
 from device_status_worker.handle import Worker
 from device_status_worker.listing_devices import Listing, list_devices
 from device_status_worker.local import Fault, LocalCognito
@@ -77,7 +78,7 @@ class TestWhatItCounts:
         open_incident(incidents, pool, "ada")
         crew.finish()
         incidents.verify("INC-1")
-        _, *fields = crew.worker.ledger.scripts.run("listing_claim", [], "late", 60_000)
+        _, *fields = crew.worker.ledger.scripts.run("listing_claim", [], "late", 60_000, own_ms())
         incidents.verify("INC-1")
         crew.finish()
         assert (found(incidents).as_ordered, found(incidents).ended_at is None) == (2, False)

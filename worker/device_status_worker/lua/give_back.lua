@@ -5,6 +5,6 @@ local gate, slots = KEYS[1], KEYS[2]
 if redis.call('ZREM', slots, ARGV[1]) == 1 then
   local known = redis.call('HMGET', gate, 'next', 'ceiling')
   if known[1] then
-    redis.call('HSET', gate, 'next', string.format('%.0f', known[1] - 1000000 / known[2]))
+    redis.call('HSET', gate, 'next', as_text(known[1] - SECOND / known[2]))
   end
 end

