@@ -5,6 +5,7 @@ come back so often that RabbitMQ drops it.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -116,10 +117,11 @@ def _name_of(message: Any) -> str:
     if tag := message.properties.get("sent_tag"):
         return str(tag)
     properties = {**message.properties, "application_headers": None}
-    # RabbitMQ's own headers, such as the count of deliveries, change.
+    # RabbitMQ's own headers, such as the count of deliveries, change, and with them the order of all.
     given = message.headers if isinstance(message.headers, dict) else {}
     headers = {name: value for name, value in given.items() if not str(name).startswith("x-")}
-    return hashlib.sha256(repr((properties, headers)).encode("utf-8", "backslashreplace")).hexdigest()
+    content = json.dumps([properties, headers], sort_keys=True, default=repr)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _acknowledge_quietly(message: Any) -> None:

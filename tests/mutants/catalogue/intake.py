@@ -203,8 +203,8 @@ MUTANTS: Final = (
     Mutant(
         "messages of RabbitMQ with the same body are one, whatever their headers",
         _RECEPTION,
-        "repr((properties, headers))",
-        '"one"',
+        "[properties, headers]",
+        "[]",
         f"{_TESTS}::test_on_rabbitmq_too_a_message_that_comes_again_is_buried_once",
     ),
     Mutant(
