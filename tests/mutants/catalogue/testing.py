@@ -21,7 +21,7 @@ MUTANTS: Final = (
         _COMMANDS,
         "known.command.fingerprint != command.fingerprint",
         "False",
-        f"{_PRODUCER_TESTS}::TestRepeating::test_other_content_is_a_dead_letter",
+        f"{_PRODUCER_TESTS}::TestRepeating::test_other_content_is_an_error_and_leaves_no_trace",
     ),
     Mutant(
         "the fake finds no command by the id of its repetition",
