@@ -167,6 +167,8 @@ class TestWorker:
         url = set_user(node, USER, PASSWORD, *WORKER)
         with Site(node.url) as site:
             site.environment["DEVICE_STATUS_BROKER_URL"] = url.replace(str(node.port), str(between.port))
+            # Where its sign of life is, apart from those of other workers.
+            site.environment["TMPDIR"] = str(site.folder)
             site.start_worker().wait_until_ready()
             yield site
 
@@ -241,15 +243,13 @@ class TestWorker:
 
     def test_its_health_check_tells_the_truth(self, site: Site, node: RabbitMQ) -> None:
         (worker,) = site.workers
-        environment = site.environment | {"TMPDIR": str(site.folder)}
 
         def health() -> int:
             command = [sys.executable, str(ROOT / "examples" / "worker_health.py")]
-            return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+            return subprocess.run(command, env=site.environment, capture_output=True, check=False).returncode
 
         assert worker.terminate() == 0
         assert health() == 1
-        site.environment["TMPDIR"] = environment["TMPDIR"]
         worker.start().wait_until_ready()
         assert health() == 0
         worker.kill()
