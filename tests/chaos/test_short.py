@@ -12,6 +12,7 @@ import os
 import pytest
 
 from chaos.run import Options, run
+from support import stepping
 from support.rabbitmq import missing as rabbitmq_missing
 from support.servers import redis_missing
 
@@ -28,7 +29,11 @@ RUNS = {
 
 @pytest.mark.parametrize(("broker", "ledger"), RUNS)
 def test_nothing_is_lost_or_wrong(broker: str, ledger: str) -> None:
-    for is_used, missing in ((broker == "rabbitmq", rabbitmq_missing), (ledger == "redis", redis_missing)):
+    for is_used, missing in (
+        (broker == "rabbitmq", rabbitmq_missing),
+        (ledger == "redis", redis_missing),
+        (ledger == "valkey", stepping.missing),
+    ):
         if is_used and (reason := missing()):
             (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     seed = int(os.environ.get("CHAOS_SEED", "1"))

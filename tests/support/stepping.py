@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,10 +34,7 @@ class SteppingValkey(Valkey):
 
     def set_clock(self, seconds: float) -> None:
         """Put the server's clock so far ahead of all others, or behind (below 0); return once it is there."""
-        # Put in place at once: the server reads the file at any time.
-        new = self.clock_file.with_suffix(".new")
-        new.write_text(f"{seconds:+f}")
-        new.replace(self.clock_file)
+        write_clock(self.clock_file, seconds)
         with closing(redis.Redis.from_url(self.url)) as client:
             # It reads its clock once in a turn of its loop, so not for the very next command.
             eventually(lambda: abs(apart(client) - seconds) < 0.5, "the server's clock is set", 10)
@@ -47,18 +45,12 @@ def start_stepping_valkey() -> Iterator[SteppingValkey]:
     """A server of one's own, on a free port; its clock is right at first."""
     with TemporaryDirectory(prefix="device-status-stepping-") as folder:
         clock_file = Path(folder) / "clock"
-        clock_file.write_text("+0")
-        environment = os.environ | {
-            "LD_PRELOAD": _library(),
-            "FAKETIME_TIMESTAMP_FILE": str(clock_file),
-            # A change would be seen after 10 s.
-            "FAKETIME_NO_CACHE": "1",
-            # Steps are of the time of day; the server's timers would hang for as long as a step is.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+        write_clock(clock_file, 0)
         port, guard = free_port(), Guard()
         command = [str(get_binary_path()), "--port", str(port), "--dir", folder, "--save", "", "--bind", HOST]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=os.environ | _variables(clock_file), stdout=subprocess.DEVNULL
+        )
         try:
             guard.arm(process.pid)
             eventually(lambda: answers(port, process.pid), "the server answers", 10)
@@ -67,9 +59,41 @@ def start_stepping_valkey() -> Iterator[SteppingValkey]:
             process.kill()
             process.wait()
             guard.disarm()
-            # libfaketime leaves them behind, and no later process of this id would start.
-            for name in ("faketime_shm_", "sem.faketime_sem_"):
-                Path(f"/dev/shm/{name}{process.pid}").unlink(missing_ok=True)
+            remove_leftovers()
+
+
+def write_clock(clock_file: Path, seconds: float) -> None:
+    """Let the servers that read this file be so far ahead of all other clocks, or behind (below 0)."""
+    # Put in place at once: a server reads the file at any time.
+    new = clock_file.with_suffix(".new")
+    new.write_text(f"{seconds:+f}")
+    new.replace(clock_file)
+
+
+def with_clock(server: Path, clock_file: Path, script: Path) -> Path:
+    """A program, written to `script`, that is this server with the clock of this file."""
+    variables = [f"{name}={shlex.quote(value)}" for name, value in _variables(clock_file).items()]
+    script.write_text(f'#!/bin/sh\nexec env {" ".join(variables)} {shlex.quote(str(server))} "$@"\n')
+    script.chmod(0o700)
+    return script
+
+
+def remove_leftovers() -> None:
+    """Remove what libfaketime left behind of processes that ended: no later one of that id would start."""
+    for path in (*Path("/dev/shm").glob("faketime_shm_*"), *Path("/dev/shm").glob("sem.faketime_sem_*")):
+        if not Path(f"/proc/{path.name.rpartition('_')[2]}").exists():
+            path.unlink(missing_ok=True)
+
+
+def _variables(clock_file: Path) -> dict[str, str]:
+    return {
+        "LD_PRELOAD": _library(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock_file),
+        # A change would be seen after 10 s.
+        "FAKETIME_NO_CACHE": "1",
+        # Steps are of the time of day; the server's timers would hang for as long as a step is.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _library() -> str:

@@ -38,4 +38,6 @@ def tracks_of(
         tracks["broker"] = redis.faults_of_a_broker_without_disk(system.other_redis)
     for name, (number, count) in shares.items():
         tracks[name] = dict(islice(tracks[name].items(), number, None, count))
+    if isinstance(ledger, OneRedis):
+        tracks["ledger"] = {**tracks["ledger"], **redis.steps_of_the_clock(ledger, chance)}
     return tracks

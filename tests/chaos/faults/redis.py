@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from random import Random
 from typing import Any
 
 from chaos.faults.fault import Fault, Loses
@@ -29,6 +30,10 @@ _LONG = {"silence": (1.0, 7.0)}
 """Shorter and longer than a call waits; what was asked meanwhile is done late."""
 
 
+_STEPS = (-600.0, -120.0, -5.0, 5.0, 120.0, 600.0)
+"""Seconds."""
+
+
 def faults(ledger: OneRedis) -> dict[str, Fault]:
     """By kind."""
     lasting = {
@@ -50,6 +55,12 @@ def faults(ledger: OneRedis) -> dict[str, Fault]:
     return lasting | others
 
 
+def steps_of_the_clock(ledger: OneRedis, chance: Random) -> dict[str, Fault]:
+    """By kind; none of a server whose clock can't be set."""
+    fault = Fault(partial(_stepped, ledger, chance))
+    return {"its clock steps, and back": fault} if ledger.has_clock else {}
+
+
 def faults_of_a_broker_without_disk(server: EmbeddedValkey) -> dict[str, Fault]:
     """By kind."""
     return {"killed with all its messages": Fault(partial(_emptied, server), (0.0, 1.0), Loses.ALL)}
@@ -66,6 +77,15 @@ def _unblocked(ledger: OneRedis) -> Iterator[None]:
     # With all threads at work, no worker waits.
     unblock(ledger.endpoint)
     yield
+
+
+@contextmanager
+def _stepped(ledger: OneRedis, chance: Random) -> Iterator[None]:
+    ledger.set_clock(chance.choice(_STEPS))
+    try:
+        yield
+    finally:
+        ledger.set_clock(0)
 
 
 @contextmanager
