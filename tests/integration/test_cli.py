@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from device_status import DeadLetters, Lane, Producer, Settings, State
 from device_status.cli import app
+from device_status.ledger import Ledger
 from device_status_worker.local import EmbeddedValkey, Fault
-from support import wire_object
+from support import make_command, wire_object
 from support.broker import queue_length
 from support.commands import USERNAME
 from support.servers import HOST, SilentServer, free_port
@@ -434,12 +435,12 @@ class TestOutput:
         shown = run_at_terminal(environment, "status", "[red]x-1")
         assert re.search(r"command_id *│ *\[red\]x-1", shown)
 
-    def test_a_narrow_terminal_cuts_nothing(
-        self, environment: dict[str, str], producer: Producer, settings: Settings
-    ) -> None:
+    def test_a_narrow_terminal_cuts_nothing(self, environment: dict[str, str], settings: Settings) -> None:
         names = [f"0190f2d4-7c1e-7000-8000-{number:012}" for number in range(2)]
         for name, status in zip(names, ("remembered", "not_remembered"), strict=True):
-            producer.enqueue(wire_object(command_id=name, idempotency_key="one", status=status))
+            # As a worker enters what came without our package.
+            command = make_command(command_id=name, idempotency_key="one", status=status)
+            Ledger.of(settings).enter([command], Lane.ROUTINE)
         (letter,) = DeadLetters(settings).list()
         shown = run_at_terminal(environment, "dead-letters", "list", columns=80)
         assert letter.id in shown

@@ -12,6 +12,8 @@ import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+OURS = ("PYTHONPATH", "PYTEST_ADDOPTS")
+"""What this run was started with, and a stranger's is not."""
 # A first start of the worker on a busy machine.
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,7 +34,7 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=project,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env={name: value for name, value in os.environ.items() if name not in OURS},
         capture_output=True,
         text=True,
         check=False,
