@@ -10,16 +10,16 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from device_status import __version__
 from device_status.command import Lane
 from device_status.ledger import PREFIX, Ledger
 from device_status.scripts import ledger_errors
 from device_status.settings import Settings
-from device_status.targets import OWN_ACCOUNT, Quotas
+from device_status.targets import OWN_ACCOUNT
 
 HOLDS: Final = 60.0
 """Seconds after its last renewal at which an entry vanishes."""
@@ -61,14 +61,13 @@ class Difference:
 
 def entry_of(settings: Settings, host: str, lanes: Iterable[Lane]) -> WorkerEntry:
     """The entry of the worker in this process, which starts now."""
-    quotas = {OWN_ACCOUNT: Quotas(settings.update_quota, settings.read_quota, settings.list_users_quota)}
+    quotas = {OWN_ACCOUNT: settings.quotas}
     for pattern, account in settings.accounts.items():
-        own = zip(account.quotas, asdict(quotas[OWN_ACCOUNT]).values(), strict=True)
-        quotas[f"{account.number} ({pattern})"] = Quotas(*(given or default for given, default in own))
+        quotas[f"{account.number} ({pattern})"] = account.quotas_over(settings.quotas)
     roles = [[pattern, account.role_arn] for pattern, account in settings.accounts.items()]
     plain = settings.model_dump(mode="json")
     return WorkerEntry(
-        version=_version(),
+        version=__version__,
         host=host,
         lanes=tuple(lanes),
         started_at=datetime.now(UTC),
@@ -174,10 +173,3 @@ def _readable(texts: Iterable[str]) -> list[WorkerEntry]:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
-
-
-def _version() -> str:
-    try:
-        return version("device-status")
-    except PackageNotFoundError:
-        return "unknown"

@@ -196,10 +196,14 @@ class Settings(BaseSettings):
         """The AWS accounts besides the workers' own."""
         return read_accounts(self.targets)
 
+    @property
+    def quotas(self) -> Quotas:
+        """Those of the workers' own account, and of others that name none."""
+        return Quotas(self.update_quota, self.read_quota, self.list_users_quota)
+
     def target(self, user_pool_id: str) -> Target:
         """The AWS account and Region that a pool lives in, and its quotas."""
-        default = Quotas(self.update_quota, self.read_quota, self.list_users_quota)
-        return target_of(user_pool_id, self.accounts, default)
+        return target_of(user_pool_id, self.accounts, self.quotas)
 
 
 def load_settings(**overrides: Unpack[SettingsFields]) -> Settings:

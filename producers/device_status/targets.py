@@ -58,6 +58,14 @@ class Account(BaseModel):
         """Those that it names."""
         return self.update_quota, self.read_quota, self.list_users_quota
 
+    def quotas_over(self, default: Quotas) -> Quotas:
+        """Those that it names, and `default` for the others."""
+        return Quotas(
+            self.update_quota or default.update,
+            self.read_quota or default.read,
+            self.list_users_quota or default.list_users,
+        )
+
     @property
     def number(self) -> str:
         """Of the AWS account, twelve digits."""
@@ -109,10 +117,5 @@ def target_of(user_pool_id: str, accounts: Accounts, default: Quotas) -> Target:
     region = region_of(user_pool_id)
     for pattern, account in accounts.items():
         if fnmatchcase(user_pool_id, pattern):
-            quotas = Quotas(
-                account.update_quota or default.update,
-                account.read_quota or default.read,
-                account.list_users_quota or default.list_users,
-            )
-            return Target(account.number, region, account.role_arn, quotas)
+            return Target(account.number, region, account.role_arn, account.quotas_over(default))
     return Target(OWN_ACCOUNT, region, "", default)
