@@ -129,7 +129,7 @@ class CommandsInMemory:
     def enter(
         self, commands: Sequence[DeviceStatusCommand], lane: Lane, *, bury_refused: bool = True
     ) -> list[Entered]:
-        """As `Ledger.enter`, for a caller who is told of what is refused."""
+        """As `Ledger.enter` where refused commands are only reported."""
         if bury_refused:
             raise NotImplementedError("only workers bury commands, and here is none")
         self.failures.check_ledger()
