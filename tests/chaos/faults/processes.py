@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from random import Random
 
-from chaos.faults.fault import Fault, Loses
+from chaos.faults.fault import Fault, Loses, killed
 from chaos.fleet import Fleet
 
 PAST_THE_LEASE = 66.0
@@ -33,12 +33,8 @@ def long_stops(fleet: Fleet, chance: Random, most: int) -> dict[str, Fault]:
 
 @contextmanager
 def _killed(fleet: Fleet, chance: Random) -> Iterator[None]:
-    with fleet.borrowed(chance) as worker:
-        worker.kill()
-        try:
-            yield
-        finally:
-            worker.start()
+    with fleet.borrowed(chance) as worker, killed(worker):
+        yield
 
 
 @contextmanager

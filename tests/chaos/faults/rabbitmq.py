@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from chaos.faults.fault import Fault
+from chaos.faults.fault import Fault, killed
 from support.moods import PASSWORD, USER
 from support.rabbitmq import RabbitMQ
 from support.rabbitmq_states import (
@@ -36,7 +36,7 @@ def faults(node: RabbitMQ) -> dict[str, Fault]:
         "memory alarm": fault(memory_alarm),
         "disk alarm": fault(disk_alarm),
         "hangs": Fault(partial(frozen, node), (1.0, 8.0)),
-        "killed and restarted": Fault(partial(_killed, node), (0.0, 3.0)),
+        "killed and restarted": Fault(partial(killed, node), (0.0, 3.0)),
         "connections closed by force": Fault(partial(_closed, node), (0.0, 1.0)),
         "consumer timeout": Fault(partial(_impatient, node), (3.0, 6.0)),
         "another password": fault(_shut_out, set_password, ("another",), (PASSWORD,)),
@@ -44,15 +44,6 @@ def faults(node: RabbitMQ) -> dict[str, Fault]:
         "may not write": fault(_shut_out, set_permissions, (LANES, "^$", LANES), WORKER),
         "no access": fault(_without_access),
     }
-
-
-@contextmanager
-def _killed(node: RabbitMQ) -> Iterator[None]:
-    node.kill()
-    try:
-        yield
-    finally:
-        node.start()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from chaos.faults.fault import Fault, Loses
+from chaos.faults.fault import Fault, Loses, killed
 from chaos.servers import OneRedis
 from device_status_worker.local import EmbeddedValkey
 from support.moods import LASTING, PASSING, admin_of, unblock
@@ -63,7 +63,7 @@ def steps_of_the_clock(ledger: OneRedis, chance: Random) -> dict[str, Fault]:
 
 def faults_of_a_broker_without_disk(server: EmbeddedValkey) -> dict[str, Fault]:
     """By kind."""
-    return {"killed with all its messages": Fault(partial(_emptied, server), (0.0, 1.0), Loses.ALL)}
+    return {"killed with all its messages": Fault(partial(killed, server), (0.0, 1.0), Loses.ALL)}
 
 
 @contextmanager
@@ -90,20 +90,9 @@ def _stepped(ledger: OneRedis, chance: Random) -> Iterator[None]:
 
 @contextmanager
 def _killed(ledger: OneRedis) -> Iterator[None]:
-    ledger.endpoint.server.kill()
-    try:
+    # Whichever it is by then.
+    with killed(ledger.endpoint.server):
         yield
-    finally:
-        ledger.endpoint.server.start()
-
-
-@contextmanager
-def _emptied(server: EmbeddedValkey) -> Iterator[None]:
-    server.kill()
-    try:
-        yield
-    finally:
-        server.start()
 
 
 def _follows(new: Any, old: Any) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from chaos.faults.fault import Fault, Loses
+from chaos.faults.fault import Fault, Loses, killed
 from chaos.servers import WatchedRedis
 from device_status_worker.local import EmbeddedValkey
-from support.moods import admin_of
+from support.moods import admin_of, kill_clients, stopped
 from support.waiting import eventually
 
 _FAILOVER = 60.0
@@ -45,19 +43,16 @@ def _failed_over(ledger: WatchedRedis) -> Iterator[None]:
 def _primary_killed(ledger: WatchedRedis) -> Iterator[None]:
     with _complete(ledger):
         old = ledger.sentinels.primary
-        old.kill()
-        try:
+        with killed(old):
             _replaced(ledger, old)
             yield
-        finally:
-            old.start()
 
 
 @contextmanager
 def _primary_hung(ledger: WatchedRedis) -> Iterator[None]:
     with _complete(ledger):
         old = ledger.sentinels.primary
-        with _stopped(old.pid):
+        with stopped(old.pid):
             _replaced(ledger, old)
             yield
 
@@ -65,13 +60,8 @@ def _primary_hung(ledger: WatchedRedis) -> Iterator[None]:
 @contextmanager
 def _replica_killed(ledger: WatchedRedis) -> Iterator[None]:
     """The primary refuses to write: it has too few."""
-    with _complete(ledger):
-        replica = ledger.sentinels.replica
-        replica.kill()
-        try:
-            yield
-        finally:
-            replica.start()
+    with _complete(ledger), killed(ledger.sentinels.replica):
+        yield
 
 
 @contextmanager
@@ -85,7 +75,7 @@ def _sentinel_hung(ledger: WatchedRedis) -> Iterator[None]:
     """Nobody says where the primary is, and all must ask."""
     with _complete(ledger):
         primary = ledger.sentinels.primary
-        with _stopped(ledger.sentinels.pid):
+        with stopped(ledger.sentinels.pid):
             _close_connections(primary)
             yield
 
@@ -100,20 +90,10 @@ def _complete(ledger: WatchedRedis) -> Iterator[None]:
         eventually(ledger.sentinels.is_complete, "there is a primary with a replica", _FAILOVER)
 
 
-@contextmanager
-def _stopped(pid: int | None) -> Iterator[None]:
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
 def _replaced(ledger: WatchedRedis, old: EmbeddedValkey) -> None:
     eventually(lambda: ledger.sentinels.primary is not old, "another is the primary", _FAILOVER)
 
 
 def _close_connections(server: EmbeddedValkey) -> None:
     with admin_of(server) as admin:
-        admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        kill_clients(admin)

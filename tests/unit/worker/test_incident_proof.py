@@ -23,16 +23,6 @@ def settings(redis_url: str) -> Settings:
     return load_settings(broker_url=redis_url, max_attempts=3, update_quota=5000, read_quota=5000)
 
 
-@pytest.fixture
-def incidents(settings: Settings) -> Incidents:
-    return Incidents(settings)
-
-
-@pytest.fixture
-def crew(worker: Worker, settings: Settings) -> Crew:
-    return Crew(worker, settings.broker_url)
-
-
 def verify(incidents: Incidents, crew: Crew) -> Any:
     incidents.verify("INC-1")
     crew.list()

@@ -6,7 +6,6 @@ import pytest
 
 from device_status import Incidents, Lane, Settings, load_settings
 from device_status.ledger import own_ms
-from device_status_worker.handle import Worker
 from device_status_worker.local import LocalCognito
 from support.clock import let_time_pass
 from support.incidents import Crew, counters, make_users, open_incident, statuses
@@ -18,16 +17,6 @@ LEASE = 60
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
     return load_settings(broker_url=redis_url, update_quota=5000, read_quota=5000)
-
-
-@pytest.fixture
-def incidents(settings: Settings) -> Incidents:
-    return Incidents(settings)
-
-
-@pytest.fixture
-def crew(worker: Worker, settings: Settings) -> Crew:
-    return Crew(worker, settings.broker_url)
 
 
 class TestPlans:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from device_status import Incidents, Settings, load_settings
-from device_status_worker.handle import Worker
 from device_status_worker.local import Fault, LocalCognito
 from support.clock import let_time_pass
 from support.incidents import Crew, make_users
@@ -19,16 +18,6 @@ def settings(redis_url: str) -> Settings:
     return load_settings(
         broker_url=redis_url, max_attempts=3, update_quota=5000, read_quota=5000, list_users_quota=5000
     )
-
-
-@pytest.fixture
-def incidents(settings: Settings) -> Incidents:
-    return Incidents(settings)
-
-
-@pytest.fixture
-def crew(worker: Worker, settings: Settings) -> Crew:
-    return Crew(worker, settings.broker_url)
 
 
 @pytest.fixture

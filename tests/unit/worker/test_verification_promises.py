@@ -12,7 +12,6 @@ import pytest
 from device_status import Incidents, Settings, Verification, load_settings
 from device_status.incident_records import records
 from device_status.ledger import own_ms
-from device_status_worker.handle import Worker
 from device_status_worker.listing_devices import Listing, list_devices
 from device_status_worker.local import Fault, LocalCognito
 from support.clock import let_time_pass
@@ -37,16 +36,6 @@ SOUND = Verification(
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
     return load_settings(broker_url=redis_url, update_quota=5000, read_quota=5000)
-
-
-@pytest.fixture
-def incidents(settings: Settings) -> Incidents:
-    return Incidents(settings)
-
-
-@pytest.fixture
-def crew(worker: Worker, settings: Settings) -> Crew:
-    return Crew(worker, settings.broker_url)
 
 
 def found(incidents: Incidents) -> Verification:
